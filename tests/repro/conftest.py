@@ -1,0 +1,18 @@
+import os
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(os.environ.get("SHARED", Path(__file__).parents[3] / "shared"))
+
+
+@pytest.fixture
+def shared():
+    """Find a real data set (voc-sample, voc-masks, camvid) in the folder that SHARED names, or skip the test."""
+
+    def find(name):
+        if not (SHARED / name).is_dir():
+            pytest.skip(f"no {name} at hand: set SHARED to the folder that holds it")
+        return SHARED / name
+
+    return find
