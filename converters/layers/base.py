@@ -1,0 +1,102 @@
+"""What every layer is: a module made from a LayerParameter, found by its Caffe type name."""
+
+import torch
+from torch import nn
+
+from converters.caffe_pb2 import FillerParameter
+from converters.errors import CaffeError
+from converters.fillers import fill
+
+REGISTRY = {}
+
+
+def register(*types):
+    """Class decorator: make layers of these Caffe types with this subclass of `Layer`.
+
+    A layer of one's own::
+
+        @converters.register("Double")
+        class Double(converters.Layer):
+            def forward(self, bottom):
+                return 2 * bottom
+
+    A layer with parameter blobs also sets `blob_names` and says their shapes in `blob_shapes`.
+    """
+
+    def add(cls):
+        for name in types:
+            REGISTRY[name] = cls
+        return cls
+
+    return add
+
+
+class Layer(nn.Module):
+    """A Caffe layer. `forward` takes the bottoms as tensors and returns the top, or a tuple of tops.
+
+    Settings are read from the LayerParameter once, in `__init__`. Parameter blobs are made when the bottoms' shapes are
+    known (Caffe's LayerSetUp); until then they are None.
+    """
+
+    blob_names = ()  # the parameter blobs in Caffe's order; also their keys in the state_dict
+    fillers = ()  # a FillerParameter for each blob; a missing one fills with zeros
+    buffers_only = False  # True where the blobs are statistics, not learned (BatchNorm)
+    loss_weight = 0.0  # of the first top, where the description gives none
+    in_place = False  # True where the top may overwrite the bottom
+
+    def __init__(self, param):
+        super().__init__()
+        self.layer_name, self.type = param.name, param.type
+
+    def blob_shapes(self, *bottoms):
+        """The shape of each parameter blob, from the bottoms' shapes."""
+        return ()
+
+    def declare_blobs(self):
+        """Give every blob its place in the state_dict, empty for now."""
+        for name in self.blob_names:
+            if self.buffers_only:
+                self.register_buffer(name, None)
+            else:
+                self.register_parameter(name, None)
+
+    def make_blob(self, index, shape, device=None):
+        """Make blob `index` with this shape and fill it as described."""
+        blob = torch.zeros(tuple(shape), device=device)
+        if index < len(self.fillers) and self.fillers[index] is not None and not blob.is_meta:
+            try:
+                fill(blob, self.fillers[index])
+            except CaffeError as error:
+                raise self.error(error) from None
+        setattr(self, self.blob_names[index], blob if self.buffers_only else nn.Parameter(blob))
+
+    def blobs(self):
+        """The parameter blobs as tensors, in Caffe's order; None where not made yet."""
+        return [getattr(self, name) for name in self.blob_names]
+
+    def error(self, reason):
+        """A CaffeError that names this layer."""
+        return CaffeError(f"layer '{self.layer_name}' ({self.type}): {reason}")
+
+    def extra_repr(self):
+        shapes = [f"{name}={tuple(blob.shape)}" for name, blob in zip(self.blob_names, self.blobs(), strict=True)
+                  if blob is not None]
+        return ", ".join([self.type, *shapes])
+
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        for index, name in enumerate(self.blob_names):
+            if getattr(self, name) is None and prefix + name in state_dict:
+                self.make_blob(index, state_dict[prefix + name].shape)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def constant(value):
+    """A filler of one value."""
+    return FillerParameter(type="constant", value=value)
+
+
+def canonical_axis(axis, ndim, layer):
+    """`axis` counted from the front, as Caffe's CanonicalAxisIndex; out of range is an error that names the layer."""
+    if not -ndim <= axis < ndim:
+        raise layer.error(f"axis {axis} is out of range for a bottom of {ndim} axes")
+    return axis % ndim
