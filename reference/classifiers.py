@@ -1,0 +1,53 @@
+"""The ImageNet classifiers: VGG16 (Simonyan and Zisserman), BVLC's CaffeNet and BVLC's GoogLeNet."""
+
+from reference.netspec import Net
+from reference.trunks import caffenet, fc6_fc7, googlenet, vgg16, xavier
+
+CAFFENET_BIASES = {"conv2": 1, "conv4": 1, "conv5": 1, "fc6": 1, "fc7": 1}
+
+
+def classify_vgg16(phase, num_classes, width):
+    net = _begin("VGG_ILSVRC_16_layers", phase, 224, width)
+    return _finish(net, phase, net.inner_product("fc8", fc6_fc7(net, vgg16(net, "data")), num_classes))
+
+
+def classify_caffenet(phase, num_classes, width):
+    net = _begin("CaffeNet", phase, 227, width)
+    x = fc6_fc7(net, caffenet(net, "data", biases=CAFFENET_BIASES), biases=CAFFENET_BIASES)
+    fillers = {"weight_filler": {"type": "gaussian", "std": 0.01}, "bias_filler": {"type": "constant", "value": 0}}
+    return _finish(net, phase, net.inner_product("fc8", x, num_classes, **fillers))
+
+
+def classify_googlenet(phase, num_classes, width):
+    net = _begin("GoogleNet", phase, 224, width)
+
+    def auxiliary(net, name, x):
+        x = net.pool(f"{name}/ave_pool", x, 5, 3, method="AVE")
+        x = net.relu(f"{name}/relu_conv", net.conv(f"{name}/conv", x, 128, 1, **xavier(0.2)))
+        x = net.relu(f"{name}/relu_fc", net.inner_product(f"{name}/fc", x, net.channels(1024), **xavier(0.2)))
+        net.dropout(f"{name}/drop_fc", x, 0.7)
+        x = net.inner_product(f"{name}/classifier", x, num_classes, **xavier(0))
+        net.layer("SoftmaxWithLoss", f"{name}/loss", [x, "label"], [f"{name}/loss1"], loss_weight=[0.3])
+
+    x = googlenet(net, "data", branch=None if phase == "deploy" else auxiliary)
+    x = net.pool("pool5/7x7_s1", x, 7, 1, method="AVE")
+    net.dropout("pool5/drop_7x7_s1", x, 0.4)
+    return _finish(net, phase, net.inner_product("loss3/classifier", x, num_classes, **xavier(0)), loss="loss3/loss3")
+
+
+CLASSIFIERS = {"vgg16": classify_vgg16, "caffenet": classify_caffenet, "googlenet": classify_googlenet}
+
+
+def _begin(name, phase, size, width):
+    net = Net(name, width)
+    image = {"data": (1, 3, size, size)}
+    net.input(*(("input", image) if phase == "deploy" else ("data", image | {"label": (1,)})))
+    return net
+
+
+def _finish(net, phase, score, loss="loss"):
+    if phase == "deploy":
+        net.layer("Softmax", "prob", score)
+    else:
+        net.layer("SoftmaxWithLoss", loss, [score, "label"])
+    return net.proto

@@ -1,0 +1,181 @@
+"""Every net of the paper and its release, as NetParameters.
+
+Layer names, blob names, order and settings are those of the authors' release (fcn.berkeleyvision.org). Nets it never had
+(voc-fcn-googlenet, the ablations) are built from the paper's words. Crop offsets are computed where a Crop is added.
+"""
+
+from functools import partial
+
+from converters.errors import CaffeError
+from reference.classifiers import CLASSIFIERS
+from reference.netspec import FIXED, LEARNED, Net
+from reference.trunks import caffenet, fc6_fc7, googlenet, vgg16
+from surgery.convolutionize import convolutionize
+from surgery.coordinates import stride
+
+PAD = 100  # pixels around the image, so that the smallest image still gives a score map (section 4.1)
+PHASES = ("train", "val", "deploy")
+CLASSES = {"voc": 21, "nyud": 40, "pascalcontext": 60, "siftflow": {"sem": 33, "geo": 3}}
+
+
+def names():
+    """The names that `net` knows."""
+    return list(NETS)
+
+
+def net(name, phase="train", num_classes=None, width=1):
+    """The NetParameter of a published net.
+
+    phase: "train" and "val" take the image and its label and end in the loss; "deploy" takes the image alone and ends at
+    the scores. num_classes: as published unless told; the two heads of siftflow nets take {"sem": n, "geo": m}. width
+    multiplies the channel counts of the trunk. Raises CaffeError for an unknown name or phase.
+    """
+    if name not in NETS:
+        raise CaffeError(f"no net '{name}'; there are {', '.join(NETS)}")
+    if num_classes is None:
+        num_classes = CLASSES.get(name.split("-")[0], 1000)
+    return NETS[name](name=name, phase=phase, num_classes=num_classes, width=width)
+
+
+def fcn(trunk="vgg16", skips=("pool4", "pool3"), num_classes=21, phase="train", width=1, name="fcn",
+        scales=None, fixed_trunk=False):  # fmt: skip
+    """A fully convolutional net of one's own: a trunk, its class scores, and finer ones from `skips`, coarsest first.
+
+    trunk: "vgg16", "caffenet" or "googlenet". num_classes: a number, or {head: number} for several heads on one trunk,
+    whose names then end in `_head`. scales: {pool: number it is multiplied by before its scores} (the at-once training).
+    fixed_trunk: learn the scores alone. phase and width as in `net`.
+    """
+    if trunk not in TRUNKS:
+        raise CaffeError(f"no trunk '{trunk}'; there are {', '.join(TRUNKS)}")
+    net = Net(name, width, FIXED if fixed_trunk else LEARNED)
+    heads = _heads(num_classes)
+    _input(net, phase, ("data",), heads)
+    top = TRUNKS[trunk](net, "data")
+    for head, classes in heads.items():
+        score = net.score(f"score_fr{head}", top, classes)
+        # Where all windows are odd the grids are a half pixel off those of VGG16, and so is the last kernel.
+        score = _fuse(net, score, skips, head, classes, scales or {}, odd=trunk != "vgg16")
+        _finish(net, phase, score, head, normalize=trunk == "caffenet")
+    return net.proto
+
+
+def _fuse(net, score, skips, head, classes, scales, odd):
+    """Upsample the scores to the image, adding the scores of each skip on the way (section 4.2)."""
+    name, coarse = "upscore{factor}", stride(net.proto, score)
+    for pool in skips:
+        fine = stride(net.proto, pool)
+        factor = int(coarse / fine)
+        up = net.upsample(name.format(factor=factor) + head, score, classes, kernel=2 * factor, stride=factor)
+        skip = net.scale(f"scale_{pool}", pool, scales[pool]) if pool in scales else pool
+        skip = net.score(f"score_{pool}{head}", skip, classes)
+        score = net.add(f"fuse_{pool}{head}", [up, net.crop(f"{skip}c", skip, up)])
+        name, coarse = f"upscore_{pool}", fine
+    return _upsample(net, score, head, classes, odd)
+
+
+def _upsample(net, score, head="", classes=21, odd=False):
+    factor = int(stride(net.proto, score))
+    name = "upscore" if factor == 32 else f"upscore{factor}"
+    return net.upsample(name + head, score, classes, kernel=2 * factor - odd, stride=factor)
+
+
+def _input(net, phase, data, heads):
+    if phase not in PHASES:
+        raise CaffeError(f"no phase '{phase}'; there are {', '.join(PHASES)}")
+    blobs = {blob: (1, 1 if blob == "depth" else 3, 500, 500) for blob in data}
+    if phase == "deploy":
+        net.input("input", blobs)
+    else:
+        net.input(data[0], blobs | {_label(head): (1, 1, 500, 500) for head in heads})
+
+
+def _heads(num_classes):
+    """{what the names of a head's layers end in: its number of classes}."""
+    return {f"_{head}": n for head, n in num_classes.items()} if isinstance(num_classes, dict) else {"": num_classes}
+
+
+def _label(head):
+    return head.lstrip("_") or "label"
+
+
+def _finish(net, phase, score, head="", like="data", normalize=False):
+    score = net.crop(f"score{head}", score, like)
+    if phase != "deploy":
+        # The semantic head's loss goes without its name: the release's scoring looks for "loss".
+        loss = f"loss{head}" if head != "_sem" else "loss"
+        net.segmentation_loss(loss, score, _label(head), normalize)
+
+
+def color_d(name, phase, num_classes, width):
+    """Color and depth as four input channels, which make the first layer another one (section 5, NYUDv2)."""
+    net = Net(name, width)
+    _input(net, phase, ("color", "depth"), {"": num_classes})
+    top = _vgg16_trunk(net, net.layer("Concat", "data", ("color", "depth")), first="conv1_1_bgrd")
+    _finish(net, phase, _upsample(net, net.score("score_fr", top, num_classes), classes=num_classes))
+    return net.proto
+
+
+def color_hha(name, phase, num_classes, width):
+    """Two trunks, one for color and one for HHA, whose scores are averaged (section 5, NYUDv2)."""
+    net, streams = Net(name, width), ("color", "hha")
+    _input(net, phase, streams, {"": num_classes})
+    scores = []
+    for stream in streams:
+        net.suffix = stream
+        scores.append(net.score("score_fr", _vgg16_trunk(net, stream), num_classes))
+    net.suffix = ""
+    score = net.add("score_fused", scores, coeff=[0.5, 0.5])
+    _finish(net, phase, _upsample(net, score, classes=num_classes), like="color")
+    return net.proto
+
+
+def one_pool(name, phase, num_classes, width, pool):
+    """The ablation: the scores of one pooling layer alone."""
+    net = Net(name, width)
+    _input(net, phase, ("data",), {"": num_classes})
+    score = net.score(f"score_{pool}", vgg16(net, "data", PAD, last=pool), num_classes)
+    _finish(net, phase, _upsample(net, score, classes=num_classes))
+    return net.proto
+
+
+def classifier(name, phase, num_classes, width):
+    """A classifier; `-fullconv` is the same with its inner products made convolutions."""
+    trunk, _, convolutional = name.partition("-")
+    if phase not in PHASES:
+        raise CaffeError(f"no phase '{phase}'; there are {', '.join(PHASES)}")
+    net = CLASSIFIERS[trunk](phase, num_classes, width)
+    return convolutionize(net) if convolutional else net
+
+
+def _vgg16_trunk(net, data, first="conv1_1"):
+    return fc6_fc7(net, vgg16(net, data, PAD, first), kernel=7)
+
+
+def _caffenet_trunk(net, data):
+    net.trunk_param = ()  # the release declares none: weights and biases learn at the same rate
+    return fc6_fc7(net, caffenet(net, data, PAD), kernel=6, group=1)
+
+
+def _googlenet_trunk(net, data):
+    x = googlenet(net, data, PAD)
+    return net.dropout("pool5/drop_7x7_s1", x, 0.4)
+
+
+TRUNKS = {"vgg16": _vgg16_trunk, "caffenet": _caffenet_trunk, "googlenet": _googlenet_trunk}
+SKIPS = {"32s": (), "16s": ("pool4",), "8s": ("pool4", "pool3")}
+
+NETS = {
+    **{f"voc-fcn{finest}": partial(fcn, skips=skips) for finest, skips in SKIPS.items()},
+    "voc-fcn8s-atonce": partial(fcn, skips=SKIPS["8s"], scales={"pool4": 0.01, "pool3": 0.0001}),
+    "voc-fcn-alexnet": partial(fcn, "caffenet", ()),
+    "voc-fcn-googlenet": partial(fcn, "googlenet", ()),
+    "voc-fcn32s-fixed": partial(fcn, skips=(), fixed_trunk=True),
+    **{f"voc-fcn-{pool}": partial(one_pool, pool=pool) for pool in ("pool5", "pool4", "pool3")},
+    "nyud-fcn32s-color": partial(fcn, skips=()),
+    "nyud-fcn32s-color-d": color_d,
+    "nyud-fcn32s-hha": partial(fcn, skips=()),
+    "nyud-fcn32s-color-hha": color_hha,
+    **{f"siftflow-fcn{finest}": partial(fcn, skips=skips) for finest, skips in SKIPS.items()},
+    **{f"pascalcontext-fcn{finest}": partial(fcn, skips=skips) for finest, skips in SKIPS.items()},
+    **{name + form: classifier for name in CLASSIFIERS for form in ("", "-fullconv")},
+}

@@ -1,0 +1,87 @@
+"""Writing a net down: each call adds a layer to a NetParameter and returns the name of its top blob."""
+
+from converters.caffe_pb2 import LayerParameter, NetParameter
+from surgery.coordinates import crop_offset
+
+LEARNED = ({"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0})  # weights, biases
+FIXED = ({"lr_mult": 0, "decay_mult": 0}, {"lr_mult": 0, "decay_mult": 0})
+
+
+class Net:
+    """A net under construction.
+
+    name: of the NetParameter. width: what the trunk's channel counts are multiplied by. suffix: ends the name of every
+    layer and blob made while it is set (two-stream nets). trunk_param: the ParamSpecs of the trunk's layers.
+    """
+
+    def __init__(self, name, width=1, trunk_param=LEARNED):
+        self.proto = NetParameter(name=name)
+        self.width, self.trunk_param, self.suffix = width, trunk_param, ""
+
+    def layer(self, type, name, bottoms=(), tops=None, **fields):
+        """Any layer; `tops` is by default one of the layer's own name. `fields` are LayerParameter's."""
+        name += self.suffix
+        tops = [name] if tops is None else list(tops)
+        bottoms = [bottoms] if isinstance(bottoms, str) else list(bottoms)
+        self.proto.layer.append(LayerParameter(name=name, type=type, bottom=bottoms, top=tops, **fields))
+        return tops[0]
+
+    def channels(self, count):
+        """`count` channels of a trunk at this net's width, at least 1."""
+        return max(1, round(count * self.width))
+
+    def input(self, name, blobs):
+        """An Input layer; `blobs` is {blob: shape}."""
+        shapes = [{"dim": shape} for shape in blobs.values()]
+        return self.layer("Input", name, tops=blobs, input_param={"shape": shapes})
+
+    def conv(self, name, bottom, channels, kernel, pad=0, stride=1, **more):
+        """A trunk's convolution."""
+        conv = dict(num_output=self.channels(channels), kernel_size=[kernel], pad=[pad], stride=[stride], **more)
+        return self.layer("Convolution", name, bottom, param=self.trunk_param, convolution_param=conv)
+
+    def relu(self, name, blob):
+        return self.layer("ReLU", name, blob, [blob])
+
+    def dropout(self, name, blob, ratio=0.5):
+        return self.layer("Dropout", name, blob, [blob], dropout_param={"dropout_ratio": ratio})
+
+    def pool(self, name, bottom, kernel, stride, method="MAX", **more):
+        pooling = dict(pool=method, kernel_size=kernel, stride=stride, **more)
+        return self.layer("Pooling", name, bottom, pooling_param=pooling)
+
+    def lrn(self, name, bottom):
+        return self.layer("LRN", name, bottom, lrn_param={"local_size": 5, "alpha": 1e-4, "beta": 0.75})
+
+    def score(self, name, bottom, num_classes):
+        """A 1x1 convolution to class scores. It has no filler: it starts at zero."""
+        conv = {"num_output": num_classes, "kernel_size": [1], "pad": [0]}
+        return self.layer("Convolution", name, bottom, param=LEARNED, convolution_param=conv)
+
+    def upsample(self, name, bottom, num_classes, kernel, stride):
+        """A fixed deconvolution, bilinear once `surgery.interp` has filled it."""
+        conv = {"num_output": num_classes, "kernel_size": [kernel], "stride": [stride], "bias_term": False}
+        return self.layer("Deconvolution", name, bottom, param=[{"lr_mult": 0}], convolution_param=conv)
+
+    def crop(self, name, bottom, like):
+        """`bottom` cut to the size of `like`, over which it then lies."""
+        offset = crop_offset(self.proto, bottom, like)
+        offset = [offset] if isinstance(offset, int) else list(offset)
+        return self.layer("Crop", name, [bottom, like], crop_param={"axis": 2, "offset": offset})
+
+    def scale(self, name, bottom, value):
+        """`bottom` times one fixed number for each channel."""
+        filler = {"type": "constant", "value": value}
+        return self.layer("Scale", name, bottom, param=[{"lr_mult": 0}], scale_param={"filler": filler})
+
+    def add(self, name, bottoms, coeff=()):
+        return self.layer("Eltwise", name, bottoms, eltwise_param={"operation": "SUM", "coeff": coeff})
+
+    def inner_product(self, name, bottom, num_output, **more):
+        inner_product = dict(num_output=num_output, **more)
+        return self.layer("InnerProduct", name, bottom, param=self.trunk_param, inner_product_param=inner_product)
+
+    def segmentation_loss(self, name, score, label, normalize):
+        """Softmax over the pixels, void (255) left out; summed, or averaged over the pixels that count."""
+        loss = {"ignore_label": 255, "normalize": normalize}
+        return self.layer("SoftmaxWithLoss", name, [score, label], loss_param=loss)
