@@ -154,27 +154,27 @@ class CaffeNet(nn.Module):
     def _make_blobs(self, layer, bottoms):
         if not layer.blob_names:
             return
-        specs = self._param_of[layer.layer_name].param
         shapes = layer.blob_shapes(*[bottom.shape for bottom in bottoms])
         for index, (name, blob) in enumerate(zip(layer.blob_names, layer.blobs(), strict=True)):
-            shape = tuple(shapes[index])
-            if blob is not None:
-                if tuple(blob.shape) != shape:
-                    raise layer.error(f"{name} has shape {tuple(blob.shape)}, but these bottoms want {shape}")
-                continue
-            share = specs[index].name if index < len(specs) else ""
-            owner = self._shared.get(share)
-            if owner is not None:
-                if tuple(owner.shape) != shape:
-                    raise layer.error(f"{name} of shape {shape} cannot share '{share}' of shape {tuple(owner.shape)}")
-                setattr(layer, name, owner)
-                continue
+            if blob is None:
+                self._make_blob(layer, index, shapes[index])
+            elif tuple(blob.shape) != tuple(shapes[index]):
+                raise layer.error(f"{name} has shape {tuple(blob.shape)}, but these bottoms want {tuple(shapes[index])}")
+
+    def _make_blob(self, layer, index, shape):
+        """Make one parameter blob, or take the one that another layer shares under the same `param.name`."""
+        specs = self._param_of[layer.layer_name].param
+        share = specs[index].name if index < len(specs) else ""
+        owner = self._shared.get(share)
+        if owner is None:
             layer.make_blob(index, shape)
-            blob = layer.blobs()[index]
-            if not layer.buffers_only:
-                blob.requires_grad_(self._multipliers(specs, index)[0] != 0)
             if share:
-                self._shared[share] = blob
+                self._shared[share] = layer.blobs()[index]
+            return
+        if tuple(owner.shape) != tuple(shape):
+            raise layer.error(f"{layer.blob_names[index]} of shape {tuple(shape)} cannot share '{share}' of shape "
+                              f"{tuple(owner.shape)}")
+        setattr(layer, layer.blob_names[index], owner)
 
     @staticmethod
     def _multipliers(specs, index):
@@ -224,7 +224,7 @@ class CaffeNet(nn.Module):
         with torch.no_grad():
             for layer, index, array in copies:
                 if layer.blobs()[index] is None:
-                    layer.make_blob(index, array.shape)
+                    self._make_blob(layer, index, array.shape)
                 blob = layer.blobs()[index]
                 blob.copy_(torch.as_tensor(array).reshape(blob.shape))
         owned = [name for name, layer in self.layers.items() if layer.blob_names]

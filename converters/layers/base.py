@@ -47,6 +47,7 @@ class Layer(nn.Module):
     def __init__(self, param):
         super().__init__()
         self.layer_name, self.type = param.name, param.type
+        self.frozen = {index for index, spec in enumerate(param.param) if spec.lr_mult == 0}
 
     def blob_shapes(self, *bottoms):
         """The shape of each parameter blob, from the bottoms' shapes."""
@@ -68,7 +69,9 @@ class Layer(nn.Module):
                 fill(blob, self.fillers[index])
             except CaffeError as error:
                 raise self.error(error) from None
-        setattr(self, self.blob_names[index], blob if self.buffers_only else nn.Parameter(blob))
+        if not self.buffers_only:
+            blob = nn.Parameter(blob, requires_grad=index not in self.frozen)
+        setattr(self, self.blob_names[index], blob)
 
     def blobs(self):
         """The parameter blobs as tensors, in Caffe's order; None where not made yet."""

@@ -1,0 +1,144 @@
+"""Caffe's SGD (solver.cpp, sgd_solver.cpp): one step, top to bottom."""
+
+import math
+from collections import deque
+
+import torch
+
+from converters import CaffeError, read_solver
+from converters.caffe_pb2 import SolverParameter
+from repro import snapshots
+
+TYPES = ("SGD",)
+POLICIES = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid")
+
+
+class Solver:
+    """Trains `net`, a CaffeNet, as a solver prototxt says.
+
+    `param` is a SolverParameter, or a solver prototxt as a path or text. `feed` is an iterator of {input blob: tensor}, one
+    for each forward pass (iter_size of them an iteration); if it has a state_dict, snapshots keep it.
+
+    Attributes: `iter` the number of iterations done, `smoothed_loss` the mean of the last `average_loss` losses.
+    """
+
+    def __init__(self, param, net, feed):
+        self.param = param if isinstance(param, SolverParameter) else read_solver(param)
+        _check(self.param)
+        self.net, self.feed = net, iter(feed)
+        self.state_of_feed = feed if hasattr(feed, "state_dict") else None
+        # Narrow nets convolve several times faster in this layout; no number depends on it.
+        net.to(memory_format=torch.channels_last)
+        self.iter, self.current_step = 0, 0
+        self.losses = deque(maxlen=max(1, self.param.average_loss))
+        if self.param.random_seed >= 0:
+            torch.manual_seed(self.param.random_seed)
+        self.learnable = self._learnable()
+        # The momentum V of each learned blob; it has the learning rate inside, as Caffe's history.
+        self.history = [torch.zeros_like(item.blob) for item in self.learnable]
+
+    def _learnable(self):
+        """The net's learnable blobs; where their shape is not known yet, one batch is looked at and put back."""
+        if any(blob is None for blobs in self.net.params.values() for blob in blobs):
+            first = next(self.feed)
+            self.feed = _chain(first, self.feed)
+            self.net.reshape(**{name: tensor.shape for name, tensor in first.items()})
+        return self.net.learnable()
+
+    @property
+    def smoothed_loss(self):
+        return sum(self.losses) / len(self.losses) if self.losses else math.nan
+
+    def step(self, iterations=1):
+        """Do some iterations; returns the weighted sum of the net's losses in the last forward pass."""
+        for _ in range(iterations):
+            for item in self.learnable:
+                item.blob.grad = None
+            passes = max(1, self.param.iter_size)
+            total = 0.0
+            for _ in range(passes):
+                loss = self.net.loss(**self._inputs())
+                loss.backward()
+                last = loss.item()
+                total += last
+            if not math.isfinite(total):
+                raise CaffeError(f"iteration {self.iter}: the loss is {last}; lower base_lr, or look at the data")
+            self.losses.append(total / passes)
+            with torch.no_grad():
+                self._apply_update(passes)
+            self.iter += 1
+        return last
+
+    def _inputs(self):
+        device = self.learnable[0].blob.device
+        return {name: tensor.to(device, memory_format=torch.channels_last) if tensor.ndim == 4 else tensor.to(device)
+                for name, tensor in next(self.feed).items()}
+
+    def _apply_update(self, passes):
+        """V = momentum V + rate lr_mult (grad / iter_size + weight_decay decay_mult W); W -= V (SGDSolver, ApplyUpdate)."""
+        rate, momentum = self.rate(), self.param.momentum
+        learned = [(item, velocity) for item, velocity in zip(self.learnable, self.history, strict=True) if item.lr_mult]
+        for item, _ in learned:
+            if item.blob.grad is None:
+                item.blob.grad = torch.zeros_like(item.blob)
+        scale = self._clip_scale([item.blob.grad for item, _ in learned]) / passes
+        for (_, blob, lr_mult, decay_mult), velocity in learned:
+            gradient = blob.grad if scale == 1 else blob.grad.mul_(scale)
+            decay = self.param.weight_decay * decay_mult
+            if decay:
+                gradient.add_(blob if self.param.regularization_type == "L2" else blob.sign(), alpha=decay)
+            velocity.mul_(momentum).add_(gradient, alpha=rate * lr_mult)
+            blob.sub_(velocity)
+
+    def _clip_scale(self, gradients):
+        """What shrinks the gradients to an L2 norm of clip_gradients, taken before they are divided by iter_size."""
+        if self.param.clip_gradients < 0:
+            return 1.0
+        norm = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients))
+        return min(1.0, self.param.clip_gradients / norm) if norm else 1.0
+
+    def rate(self):
+        """The learning rate of this iteration (SGDSolver, GetLearningRate)."""
+        param, done = self.param, self.iter
+        if param.lr_policy == "step":
+            self.current_step = done // param.stepsize
+            return param.base_lr * param.gamma ** self.current_step
+        if param.lr_policy == "exp":
+            return param.base_lr * param.gamma ** done
+        if param.lr_policy == "inv":
+            return param.base_lr * (1 + param.gamma * done) ** -param.power
+        if param.lr_policy == "multistep":
+            while self.current_step < len(param.stepvalue) and done >= param.stepvalue[self.current_step]:
+                self.current_step += 1
+            return param.base_lr * param.gamma ** self.current_step
+        if param.lr_policy == "poly":
+            return param.base_lr * (1 - done / param.max_iter) ** param.power
+        if param.lr_policy == "sigmoid":
+            return param.base_lr / (1 + math.exp(-param.gamma * (done - param.stepsize)))
+        return param.base_lr
+
+    def snapshot(self, path):
+        """Write everything that a resumed run needs: see `repro.snapshots`."""
+        snapshots.write(path, self)
+
+    def restore(self, path):
+        """Go on from a snapshot written by `snapshot`, as if never stopped."""
+        snapshots.read(path, self)
+
+
+def _check(param):
+    if param.type not in TYPES:
+        raise CaffeError(f"solver type '{param.type}' is not supported: known are {', '.join(TYPES)}")
+    if param.lr_policy not in POLICIES:
+        raise CaffeError(f"unknown lr_policy '{param.lr_policy}': known are {', '.join(POLICIES)}")
+    if param.regularization_type not in ("L1", "L2"):
+        raise CaffeError(f"unknown regularization_type '{param.regularization_type}': known are L1, L2")
+    if param.lr_policy == "step" and param.stepsize < 1:
+        raise CaffeError("lr_policy 'step' wants a positive stepsize")
+    if param.lr_policy == "poly" and param.max_iter < 1:
+        raise CaffeError("lr_policy 'poly' wants a positive max_iter")
+
+
+def _chain(first, rest):
+    yield first
+    yield from rest
