@@ -42,7 +42,7 @@ class Confusion:
         """
         truth, prediction = _labels("truth", truth), _labels("prediction", prediction)
         if truth.shape != prediction.shape:
-            raise CaffeError(f"a prediction of shape {prediction.shape} cannot be scored against a truth of {truth.shape}")
+            raise CaffeError(f"a prediction of {prediction.shape} cannot be scored against a truth of {truth.shape}")
         # Every pair of bytes is counted, void and wrong values too: one pass, no masks, and the checks come free.
         pairs = truth.ravel().astype(np.uint16) << 8 | prediction.ravel()
         counts = np.bincount(pairs, minlength=1 << 16).reshape(256, 256)[:VOID]

@@ -86,7 +86,7 @@ def truths_without_void(truths):
         ([[30]], [[0]], "the truth holds the label 30, which is none of the 21 classes"),
         ([[0]], [[21]], "the prediction holds the label 21"),
         ([[0]], [[255]], "the prediction holds the label 255"),
-        ([[0, 0]], [[0]], "a prediction of shape .1, 1. cannot be scored against a truth of .1, 2."),
+        ([[0, 0]], [[0]], "a prediction of .1, 1. cannot be scored against a truth of .1, 2."),
         ([[300]], [[0]], "the truth holds labels from 300 to 300"),
         ([[-1]], [[0]], "the truth holds labels from -1 to -1"),
         ([[0]], [[0.0]], "the prediction holds float64"),

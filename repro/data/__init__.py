@@ -1,0 +1,8 @@
+"""Data sets in the formats they are published in, and the feed that gives their images to a Solver."""
+
+from repro.data.dataset import Dataset, Sample
+from repro.data.feed import Feed
+from repro.data.sbd import open_sbd
+from repro.data.voc import open_voc
+
+__all__ = ["Dataset", "Feed", "Sample", "open_sbd", "open_voc"]

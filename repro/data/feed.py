@@ -1,0 +1,102 @@
+"""What a Solver trains on: one image after another, drawn as the release draws them."""
+
+import random
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+from torch.nn.functional import pad
+
+from converters.errors import CaffeError
+from repro.images import VOID, preprocess
+
+
+class Feed:
+    """An endless iterator of {"data": 1x3xHxW, "label": 1x1xHxW} float32 tensors, from the images of a data set.
+
+    Images are drawn at random with replacement, the same ones as the release's data layers draw after seeding with 1337;
+    with `shuffle=False` they come in list order, over and over. `mirror` flips every other image at random and `jitter`
+    moves each by up to so many pixels both ways (the paper tried both, with 32 pixels, to no gain; CVPR 2015, section 4.3).
+
+    A thread decodes up to `ahead` images in advance; `state_dict` nevertheless describes what was consumed, so that a
+    restored feed goes on with the very image that the interrupted one would have given next. What goes wrong with an
+    image is raised by the `next` that would have given it. `close` ends the thread, as the end of a `with` does.
+    """
+
+    def __init__(self, dataset, shuffle=True, seed=1337, mirror=False, jitter=0, ahead=4):
+        self.dataset = dataset
+        self.shuffle, self.seed, self.mirror, self.jitter, self.ahead = shuffle, seed, mirror, jitter, ahead
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed")
+        self._pending = deque()
+        self._seek(0)
+
+    def __iter__(self):
+        return self
+
+    def __next__(self):
+        while len(self._pending) < max(1, self.ahead):
+            self._pending.append(self._thread.submit(self._blobs, *self._draw()))
+        # An image that fails stays at the head: it was not consumed, and asking again fails again.
+        blobs = self._pending[0].result()
+        self._pending.popleft()
+        self.consumed += 1
+        return blobs
+
+    def state_dict(self):
+        """How many images were consumed, and what together with that fixes the images to come."""
+        return {"consumed": self.consumed} | self._identity()
+
+    def load_state_dict(self, state):
+        """Go on where another feed of the same images was; CaffeError if it drew otherwise than this one."""
+        for name, ours in self._identity().items():
+            if state[name] != ours:
+                raise CaffeError(
+                    f"the feed cannot go on: {name} is {ours}, but was {state[name]} when the state was kept"
+                )
+        self._seek(state["consumed"])
+
+    def close(self):
+        self._thread.shutdown(cancel_futures=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def _identity(self):
+        names = ("shuffle", "seed", "mirror", "jitter")
+        return {"images": len(self.dataset)} | {name: getattr(self, name) for name in names}
+
+    def _seek(self, consumed):
+        """Drop what was decoded ahead and bring the generator to where it is after so many images."""
+        for future in self._pending:
+            future.cancel()
+        self._pending.clear()
+        self._random = random.Random(self.seed)
+        self._drawn = 0
+        for _ in range(consumed):
+            self._draw()
+        self.consumed = consumed
+
+    def _draw(self):
+        """The number of the next draw and the index of its image."""
+        number, images = self._drawn, len(self.dataset)
+        self._drawn += 1
+        # Python 2's randint(0, images - 1); Python 3's draws others.
+        return number, int(self._random.random() * images) if self.shuffle else number % images
+
+    def _blobs(self, number, index):
+        sample = self.dataset[index]
+        data = preprocess(sample.image, self.dataset.mean)
+        label = torch.from_numpy(sample.labels)[None, None].float()
+        # A generator of their own for each image: the draw of images stays the release's.
+        chance = random.Random(f"{self.seed} {number}")
+        if self.mirror and chance.random() < 0.5:
+            data, label = data.flip(3), label.flip(3)
+        if self.jitter:
+            reach = [min(self.jitter, side) for side in label.shape[2:]]
+            down, right = (chance.randint(-most, most) for most in reach)
+            move = (right, -right, down, -down)  # what is padded on one side is cut from the other
+            data, label = pad(data, move, value=0), pad(label, move, value=VOID)
+        return {"data": data, "label": label}

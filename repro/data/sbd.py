@@ -1,0 +1,40 @@
+"""The Semantic Boundaries Dataset (Hariharan et al., ICCV 2011): VOC's classes on more of its images, without void.
+
+The release trains on it; its train list and VOC's own val list overlap, seg11valid and it do not.
+"""
+
+from pathlib import Path
+
+from converters.errors import CaffeFileError
+from repro.data.dataset import Dataset
+from repro.data.mat import read_mat
+from repro.data.voc import voc_classes
+
+
+def open_sbd(root, split="train", **options):
+    """Open the folder `benchmark_RELEASE/dataset`: SPLIT.txt, img/ID.jpg, cls/ID.mat.
+
+    Options: those of `Dataset`, such as scale and limit.
+    """
+    root = Path(root)
+    return Dataset(
+        root,
+        root / f"{split}.txt",
+        "img/{}.jpg",
+        "cls/{}.mat",
+        voc_classes(root),
+        read_labels=read_sbd_labels,
+        **options,
+    )
+
+
+def read_sbd_labels(path):
+    """Read the segmentation by class of one image, integers HxW."""
+    truth = read_mat(path, "GTcls")
+    try:
+        labels = truth[0]["Segmentation"][0]
+    except (IndexError, KeyError, ValueError) as error:
+        raise CaffeFileError(path, "GTcls has no Segmentation, which SBD's class files hold") from error
+    if labels.ndim != 2 or labels.dtype.kind not in "iu":
+        raise CaffeFileError(path, f"the Segmentation is {labels.dtype} of shape {labels.shape}, not integers HxW")
+    return labels

@@ -1,0 +1,26 @@
+"""PASCAL VOC's layout, which the miniature, CamVid and many other sets share."""
+
+from pathlib import Path
+
+import reference
+from repro.data.dataset import Dataset, read_classes
+
+
+def open_voc(root, split, **options):
+    """Open a folder such as VOC2011: ImageSets/Segmentation/SPLIT.txt, JPEGImages/ID.jpg, SegmentationClass/ID.png.
+
+    A split that the set has no list of may be one of the published ones, as seg11valid is. The classes are those of
+    `classes.txt` in the folder, else VOC's. Options: those of `Dataset`, such as scale and limit.
+    """
+    root = Path(root)
+    list_file = root / "ImageSets" / "Segmentation" / f"{split}.txt"
+    published = Path(reference.__file__).parent / "splits" / f"{split}.txt"
+    if not list_file.exists() and published.exists():
+        list_file = published
+    return Dataset(root, list_file, "JPEGImages/{}.jpg", "SegmentationClass/{}.png", voc_classes(root), **options)
+
+
+def voc_classes(root):
+    """The names of a set's classes: those of `classes.txt` in its folder, else VOC's 21 with background."""
+    own = Path(root) / "classes.txt"
+    return read_classes(own) if own.exists() else reference.classes("voc")
