@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
+from repro.images import VOID
 from repro.miniature.objects import KINDS, noise
 
 CLASSES = ("background", *KINDS)
-VOID = 255
 SUPERSAMPLE = 3
 SIZES = 60, 110  # of an object, in pixels
 

@@ -139,9 +139,9 @@ def tree(rng):
 
 
 def umbrella(rng):
-    rim = rng.uniform(-0.14, -0.06)
-    dome = arc(0, rim, 0.5, 0.5 + rim - 0.08, 180, 360)
-    scallops = np.concatenate([arc(x, rim, 0.125, 0.05, 0, -180) for x in (0.375, 0.125, -0.125, -0.375)])
+    rim = rng.uniform(-0.16, -0.08)
+    dome = arc(0, rim, 0.5, rim + 0.44, 180, 360)
+    scallops = np.concatenate([arc(x, rim, 0.125, 0.11, 0, -180) for x in (0.375, 0.125, -0.125, -0.375)])
     handle = arc(0.08, 0.4, 0.08, 0.09, 180, 0)
     return [stroke((0, -0.54), (0, 0.4), *handle), fill(*dome, *scallops)]
 
