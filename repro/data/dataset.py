@@ -61,30 +61,28 @@ class Dataset:
         return len(self.ids)
 
     def __getitem__(self, index):
-        id = self.ids[index]
-        image = load_image(self.root / self.image_file.format(id))
-        labels = self.labels(index)
+        image, labels = load_image(self.image_path(index)), self.labels(index)
         if image.shape[:2] != labels.shape:
-            sizes = [f"{array.shape[1]}x{array.shape[0]}" for array in (labels, image)]
-            path = self.root / self.labels_file.format(id)
-            raise CaffeFileError(path, f"is {sizes[0]}, but {self.image_file.format(id)} is {sizes[1]}")
-        return Sample(
-            id, self._resize(image, Image.Resampling.BILINEAR), self._resize(labels, Image.Resampling.NEAREST)
-        )
+            ours, other = (f"{array.shape[1]}x{array.shape[0]}" for array in (labels, image))
+            raise CaffeFileError(self.labels_path(index), f"is {ours}, but {self.image_path(index)} is {other}")
+        image, labels = self._resize(image, Image.Resampling.BILINEAR), self._resize(labels, Image.Resampling.NEAREST)
+        return Sample(self.ids[index], image, labels)
+
+    def image_path(self, index):
+        return self.root / self.image_file.format(self.ids[index])
+
+    def labels_path(self, index):
+        return self.root / self.labels_file.format(self.ids[index])
 
     def labels(self, index):
         """The label map of one image, uint8 HxW, at the size on disk."""
-        path = self.root / self.labels_file.format(self.ids[index])
+        path, n = self.labels_path(index), self.num_classes
         labels = self.read_labels(path)
-        wrong = (labels < 0) | (labels >= self.num_classes) & (labels != VOID)
+        wrong = (labels < 0) | (labels >= n) & (labels != VOID)
         if wrong.any():
             row, column = np.argwhere(wrong)[0]
-            raise CaffeFileError(
-                path,
-                f"label {labels[row, column]} is neither one of the {self.num_classes} classes "
-                f"(0 to {self.num_classes - 1}) nor {VOID} (void)",
-                where=f"row {row}, column {column}",
-            )
+            reason = f"label {labels[row, column]} is neither one of the {n} classes (0 to {n - 1}) nor {VOID} (void)"
+            raise CaffeFileError(path, reason, where=f"row {row}, column {column}")
         return labels.astype(np.uint8)
 
     def _resize(self, array, resampling):

@@ -144,7 +144,9 @@ def test_classes_that_no_label_could_number_are_refused(tmp_path):
 
 def test_labels_of_another_size_are_refused(voc):
     save_labels(voc / "SegmentationClass" / "a.png", np.zeros((40, 30), np.uint8))
-    assert refusal(open_voc(voc, "train").__getitem__, 1).endswith("a.png: is 30x40, but JPEGImages/a.jpg is 40x30")
+    assert refusal(open_voc(voc, "train").__getitem__, 1) == (
+        f"{voc / 'SegmentationClass' / 'a.png'}: is 30x40, but {voc / 'JPEGImages' / 'a.jpg'} is 40x30"
+    )
 
 
 def test_a_label_outside_the_classes_is_refused_with_its_place(voc):
@@ -157,7 +159,7 @@ def test_a_label_outside_the_classes_is_refused_with_its_place(voc):
 
 def test_damaged_files_are_named(voc):
     for path in (voc / "JPEGImages" / "c.jpg", voc / "SegmentationClass" / "a.png"):
-        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 3 // 4])
     dataset = open_voc(voc, "train")
     assert "c.jpg: cannot be read as a photograph: " in refusal(dataset.__getitem__, 0)
     assert "a.png: cannot be read as a label image: " in refusal(dataset.__getitem__, 1)
@@ -178,7 +180,7 @@ def test_damaged_files_are_named(voc):
             {"GTcls": {"Segmentation": np.full((30, 40), -1)}},
             "row 0, column 0: label -1 is neither one of the 21 classes",
         ),
-        ({"GTcls": {"Segmentation": np.zeros((9, 9), np.uint8)}}, "is 9x9, but img/2008_000003.jpg is 40x30"),
+        ({"GTcls": {"Segmentation": np.zeros((9, 9), np.uint8)}}, "is 9x9, but .*2008_000003.jpg is 40x30"),
     ],
 )
 def test_mat_files_of_other_content_are_refused(sbd, content, message):
