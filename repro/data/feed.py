@@ -15,7 +15,7 @@ class Feed:
     """An endless iterator of {"data": 1x3xHxW, "label": 1x1xHxW} float32 tensors, from the images of a data set.
 
     Images are drawn at random with replacement, the same ones as the release's data layers draw after seeding with 1337;
-    with `shuffle=False` they come in list order, over and over. `mirror` flips every other image at random and `jitter`
+    with `shuffle=False` they come in list order, over and over. `mirror` flips half of them by chance and `jitter`
     moves each by up to so many pixels both ways (the paper tried both, with 32 pixels, to no gain; CVPR 2015, section 4.3).
 
     A thread decodes up to `ahead` images in advance; `state_dict` nevertheless describes what was consumed, so that a
