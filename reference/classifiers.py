@@ -1,9 +1,7 @@
 """The ImageNet classifiers: VGG16 (Simonyan and Zisserman), BVLC's CaffeNet and BVLC's GoogLeNet."""
 
 from reference.netspec import Net
-from reference.trunks import caffenet, fc6_fc7, googlenet, vgg16, xavier
-
-CAFFENET_BIASES = {"conv2": 1, "conv4": 1, "conv5": 1, "fc6": 1, "fc7": 1}
+from reference.trunks import caffenet, fc6_fc7, gaussian, googlenet, vgg16, xavier
 
 
 def classify_vgg16(phase, num_classes, width):
@@ -12,10 +10,13 @@ def classify_vgg16(phase, num_classes, width):
 
 
 def classify_caffenet(phase, num_classes, width):
+    def fill(name):
+        bias = 1 if name in ("conv2", "conv4", "conv5", "fc6", "fc7") else 0
+        return gaussian(0.005 if name in ("fc6", "fc7") else 0.01, bias)
+
     net = _begin("CaffeNet", phase, 227, width)
-    x = fc6_fc7(net, caffenet(net, "data", biases=CAFFENET_BIASES), biases=CAFFENET_BIASES)
-    fillers = {"weight_filler": {"type": "gaussian", "std": 0.01}, "bias_filler": {"type": "constant", "value": 0}}
-    return _finish(net, phase, net.inner_product("fc8", x, num_classes, **fillers))
+    x = fc6_fc7(net, caffenet(net, "data", fill=fill), fill=fill)
+    return _finish(net, phase, net.inner_product("fc8", x, num_classes, **fill("fc8")))
 
 
 def classify_googlenet(phase, num_classes, width):

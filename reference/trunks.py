@@ -5,6 +5,10 @@ Each function adds its layers to a `Net` and returns the last top. Names are tho
 """
 
 
+def no_fillers(name):
+    return {}
+
+
 def vgg16(net, data, pad=1, first="conv1_1", last="pool5"):
     """VGG16's convolutions as far as the pooling `last`; `pad` and the name `first` are the first convolution's."""
     x = data
@@ -18,13 +22,8 @@ def vgg16(net, data, pad=1, first="conv1_1", last="pool5"):
     return x
 
 
-def caffenet(net, data, pad=0, biases=None):
-    """CaffeNet's convolutions to pool5: AlexNet with each pooling before its normalization.
-
-    `biases` maps each layer to the constant its biases start from, and the weights are then Gaussian; without it there
-    are no fillers.
-    """
-    fill = _gaussian(biases)
+def caffenet(net, data, pad=0, fill=no_fillers):
+    """CaffeNet's convolutions to pool5: AlexNet with each pooling before its normalization; `fill(name)` gives fillers."""
     x = net.conv("conv1", data, 96, 11, pad, stride=4, group=1, **fill("conv1"))
     net.relu("relu1", x)
     x = net.lrn("norm1", net.pool("pool1", x, 3, 2))
@@ -37,9 +36,8 @@ def caffenet(net, data, pad=0, biases=None):
     return net.pool("pool5", x, 3, 2)
 
 
-def fc6_fc7(net, x, kernel=None, biases=None, **conv):
+def fc6_fc7(net, x, kernel=None, fill=no_fillers, **conv):
     """The two large layers after pool5: convolutions, fc6 with this kernel, or inner products where it is None."""
-    fill = _gaussian(biases, std=0.005)
     for i, size in (6, kernel), (7, 1):
         if kernel:
             x = net.conv(f"fc{i}", x, 4096, size, **conv)
@@ -92,15 +90,13 @@ def googlenet(net, data, pad=3, branch=None):
 
 def xavier(bias):
     """GoogLeNet's fillers."""
-    return {"weight_filler": {"type": "xavier"}, "bias_filler": {"type": "constant", "value": bias}}
+    return {"weight_filler": {"type": "xavier"}, "bias_filler": constant(bias)}
 
 
-def _gaussian(biases, std=0.01):
-    """CaffeNet's fillers for a layer by name; nothing where there are no `biases`."""
+def gaussian(std, bias):
+    """CaffeNet's fillers."""
+    return {"weight_filler": {"type": "gaussian", "std": std}, "bias_filler": constant(bias)}
 
-    def fill(name):
-        return {} if biases is None else {
-            "weight_filler": {"type": "gaussian", "std": std}, "bias_filler": {"type": "constant", "value": biases.get(name, 0)}
-        }  # fmt: skip
 
-    return fill
+def constant(value):
+    return {"type": "constant", "value": value}

@@ -16,7 +16,10 @@ from converters.layers.pooling import Pooling
 
 WINDOWED = {"Convolution": Convolution, "Deconvolution": Deconvolution, "Pooling": Pooling}
 # Pixel by pixel, whatever they do to the channels. Caffe's list has all but the last five.
-POINTWISE = set(["AbsVal", "BatchNorm", "Bias", "BNLL", "Dropout", "Eltwise", "ELU", "Log", "LRN", "Exp", "MVN", "Power", "ReLU", "PReLU", "Scale", "Sigmoid", "Split", "TanH", "Threshold", "Clip", "Concat", "Slice", "Softmax", "Swish"])
+POINTWISE = {
+    "AbsVal", "BatchNorm", "Bias", "BNLL", "Dropout", "Eltwise", "ELU", "Log", "LRN", "Exp", "MVN", "Power", "ReLU",
+    "PReLU", "Scale", "Sigmoid", "Split", "TanH", "Threshold", "Clip", "Concat", "Slice", "Softmax", "Swish",
+}  # fmt: skip
 
 
 class CoordinateMap(NamedTuple):
