@@ -1,0 +1,30 @@
+"""Class names, in the order of the scores, and the images of each split, in the order of the release's lists.
+
+Not here: SBD's train.txt and PASCAL-Context's labels come with those sets, VOC 2010's splits with VOC, and SIFT Flow's
+trainval is every other image of that set.
+"""
+
+from pathlib import Path
+
+from converters.errors import CaffeError
+
+HERE = Path(__file__).parent
+
+
+def classes(name):
+    """The class names of "voc", "nyud", "siftflow-sem", "siftflow-geo" or "pascalcontext", a list in score order."""
+    return _lines("classes", name)
+
+
+def split(name):
+    """The image ids of "seg11valid", "nyud-train", "nyud-val", "nyud-trainval", "nyud-test" or "siftflow-test"."""
+    if name == "nyud-trainval":
+        return split("nyud-train") + split("nyud-val")
+    return _lines("splits", name)
+
+
+def _lines(folder, name):
+    paths = {path.stem: path for path in sorted((HERE / folder).glob("*.txt"))}
+    if name not in paths:
+        raise CaffeError(f"no {folder} '{name}'; there are {', '.join(paths)}")
+    return paths[name].read_text().splitlines()

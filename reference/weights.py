@@ -1,0 +1,56 @@
+"""Where the released weights and the data sets are; nothing is fetched here."""
+
+from typing import NamedTuple
+
+from converters.errors import CaffeError
+
+BERKELEY = "http://dl.caffe.berkeleyvision.org/"
+VOC = "http://host.robots.ox.ac.uk/pascal/VOC/"
+
+
+class Download(NamedTuple):
+    """A file to fetch. What is not known of it, its size or its checksum, is None: record it on first download."""
+
+    what: str
+    url: str
+    bytes: int | None = None
+    md5: str | None = None
+
+    @property
+    def file(self):
+        """The file's own name."""
+        return self.url.rsplit("/", 1)[1]
+
+
+def _fcn(file):
+    return Download("the released weights", f"{BERKELEY}{file}.caffemodel")
+
+
+DOWNLOADS = {
+    "vgg16": Download(
+        "VGG16's released weights",
+        "http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/VGG_ILSVRC_16_layers.caffemodel", 553432081),
+    "caffenet": Download("CaffeNet's released weights", f"{BERKELEY}bvlc_reference_caffenet.caffemodel"),
+    "googlenet": Download("GoogLeNet's released weights", f"{BERKELEY}bvlc_googlenet.caffemodel"),
+    **{f"voc-fcn{stage}": _fcn(f"fcn{stage}-heavy-pascal") for stage in ("32s", "16s", "8s")},
+    "voc-fcn8s-atonce": _fcn("fcn8s-atonce-pascal"),
+    "voc-fcn-alexnet": _fcn("fcn-alexnet-pascal"),
+    **{f"nyud-fcn32s-{data}": _fcn(f"nyud-fcn32s-{data}-heavy") for data in ("color", "hha", "color-hha")},
+    **{f"siftflow-fcn{stage}": _fcn(f"siftflow-fcn{stage}-heavy") for stage in ("32s", "16s", "8s")},
+    **{f"pascalcontext-fcn{stage}": _fcn(f"pascalcontext-fcn{stage}-heavy") for stage in ("32s", "16s", "8s")},
+    "voc2011": Download("PASCAL VOC 2011, training and validation", f"{VOC}voc2011/VOCtrainval_25-May-2011.tar",
+                        md5="6c3384ef61512963050cb5d687e5bf1e"),
+    "voc2012": Download("PASCAL VOC 2012, training and validation", f"{VOC}voc2012/VOCtrainval_11-May-2012.tar",
+                        md5="6cd6e144f989b92b3379bac3b3de84fd"),
+    "sbd": Download(
+        "the Semantic Boundaries Dataset",
+        "http://www.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
+        md5="82b4d87ceb2ed10f6038a1cba92111cb"),
+}  # fmt: skip
+
+
+def download(name):
+    """The Download of a net's weights or of a data set; CaffeError for one that was never released."""
+    if name not in DOWNLOADS:
+        raise CaffeError(f"nothing was released under '{name}'; there are {', '.join(DOWNLOADS)}")
+    return DOWNLOADS[name]
