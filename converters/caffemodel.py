@@ -1,0 +1,207 @@
+"""Caffe's weights: .caffemodel of every generation, and HDF5."""
+
+from dataclasses import dataclass, field
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError
+from google.protobuf.unknown_fields import UnknownFieldSet
+
+from converters.blob import as_floats, blob_header, parse_blob
+from converters.caffe_pb2 import LayerParameter, NetParameter, V1LayerParameter
+from converters.errors import CaffeError
+from converters.files import written_whole
+from converters.upgrade import V1_FORK_TYPES, generation, upgrade_net
+from converters.wire import BYTES, Malformed, blame, header, is_hdf5, map_file, read_fields, refuse_other_kinds
+
+MAX_DESCRIPTION = 8 << 20  # bytes of a net without its blobs; published nets stay below a tenth of it
+MAX_BYTES = 2**31 - 1  # of a message; protobuf's own limit
+
+# Field numbers: a net's V1 and V2 layers and where they keep their blobs; a V1 layer's type; the V0 layer inside a V1 layer.
+V1_LAYERS, V1_BLOBS, V1_TYPE = 2, 6, 5
+V2_LAYER, V2_BLOBS = 100, 7
+V0_LAYER, V0_BLOBS = 1, 50
+
+
+@dataclass
+class Caffemodel:
+    """What a weights file holds.
+
+    net: NetParameter in today's format, without blobs; of an HDF5 file only the layers' names are known.
+    blobs: {layer name: [float32 ndarray, ...]} of the layers that have any, in the shapes stored (legacy blobs have four axes).
+    generation: "V0", "V1", "V2" or "HDF5".
+    unknown: the fields and types that Caffe 1.0 does not know, one line each.
+    doubles: the layers whose blobs are stored as doubles; here they are floats, as Caffe loads them.
+    """
+
+    net: NetParameter
+    blobs: dict = field(default_factory=dict)
+    generation: str = "HDF5"
+    unknown: list = field(default_factory=list)
+    doubles: list = field(default_factory=list)
+
+
+def read_caffemodel(path, aligned=True):
+    """The `Caffemodel` in a file of any generation, protobuf or HDF5, told apart by what is in it.
+
+    Packed floats are not copied: the arrays are views of a private memory map of the file, so memory grows only as they are
+    read, writing to them leaves the file alone, and the file must not be cut short while they live. Floats that do not lie
+    at a multiple of 4 are moved there at once, within the map, as torch and BLAS want them; with `aligned` false they stay
+    where they are, which suits a reader that only copies bytes. Raises `CaffeFileError`.
+    """
+    with blame(path):
+        data = map_file(path)
+        if is_hdf5(data):
+            from converters.hdf5 import read_hdf5_blobs
+
+            blobs = read_hdf5_blobs(path)
+            net = NetParameter(layer=[LayerParameter(name=name) for name in blobs])
+            return Caffemodel(net, {name: arrays for name, arrays in blobs.items() if arrays})
+        refuse_other_kinds(data, "a caffemodel")
+        return _read_protobuf(data, aligned)
+
+
+def _read_protobuf(data, aligned):
+    model, kept, fork_types = Caffemodel(NetParameter()), bytearray(), {}
+    net = model.net
+    size = 0
+    for part in read_fields(data, 0, len(data)):
+        if part.number in (V1_LAYERS, V2_LAYER) and part.wire == BYTES:
+            layers = net.layer if part.number == V2_LAYER else net.layers
+            layer = layers.add()
+            blobs, unknown, length = _read_layer(layer, data, part)
+            size += length
+            name = layer.layer.name if part.number == V1_LAYERS and layer.HasField("layer") else layer.name
+            if part.number == V1_LAYERS and (fork_type := _fork_type(layer)):
+                fork_types[len(layers) - 1] = fork_type
+            arrays = []
+            for i, blob in enumerate(blobs):
+                array, double, extra = parse_blob(data, blob.value, blob.end, f"layer '{name}', blob {i}", aligned)
+                arrays.append(array)
+                unknown += [f"blobs.{line}" for line in extra]
+                if double and name not in model.doubles:
+                    model.doubles.append(name)
+            if arrays:
+                model.blobs[name] = arrays  # where a name comes twice the last holds, as when Caffe loads them in turn
+            model.unknown += [f"layer '{name}': {line}" for line in dict.fromkeys(unknown)]
+        elif part.number in NetParameter.DESCRIPTOR.fields_by_number:
+            kept += data[part.start : part.end]
+            size += part.end - part.start
+        else:
+            model.unknown.append(f"field {part.number}")
+        if size > MAX_DESCRIPTION:
+            raise Malformed("the net is implausibly large even without its weights; the file is damaged", f"byte {part.start}")
+    rest = NetParameter()
+    rest.ParseFromString(bytes(kept))
+    model.unknown += _unknown_fields(rest)
+    net.MergeFrom(rest)
+    if not (net.layer or net.layers):
+        raise Malformed("holds no layers; not a caffemodel")
+    if missing := net.FindInitializationErrors():
+        raise Malformed(f"the required {missing[0]} is missing; the file is damaged")
+    model.generation = generation(net)
+    upgrade_net(net, fork_types, model.unknown)
+    return model
+
+
+def _read_layer(layer, data, part):
+    """Fill `layer` with the message at `part` but for its blobs: (the blobs' fields, unknown fields, bytes kept)."""
+    pieces, blobs, unknown = [], [], []
+    v1 = isinstance(layer, V1LayerParameter)
+    known = layer.DESCRIPTOR.fields_by_number
+    for inner in read_fields(data, part.value, part.end):
+        if inner.number == (V1_BLOBS if v1 else V2_BLOBS) and inner.wire == BYTES:
+            blobs.append(inner)
+        elif v1 and inner.number == V0_LAYER and inner.wire == BYTES:
+            v0 = list(read_fields(data, inner.value, inner.end))
+            blobs += [field_ for field_ in v0 if field_.number == V0_BLOBS and field_.wire == BYTES]
+            rest = b"".join(data[field_.start : field_.end] for field_ in v0 if field_.number != V0_BLOBS)
+            pieces.append((inner, header(V0_LAYER, len(rest)) + rest))
+        elif inner.number in known and inner.end - inner.start <= MAX_DESCRIPTION:
+            pieces.append((inner, data[inner.start : inner.end]))
+        else:
+            unknown.append(f"field {inner.number}")
+    try:
+        layer.ParseFromString(b"".join(piece for _, piece in pieces))
+    except DecodeError:  # a fork gave one of Caffe's numbers to a field of its own: keep what can be read
+        layer.Clear()
+        for inner, piece in pieces:
+            try:
+                layer.MergeFrom(type(layer).FromString(piece))
+            except DecodeError:
+                unknown.append(f"field {inner.number}, which is not Caffe's {known[inner.number].name}")
+    return blobs, unknown + _unknown_fields(layer), sum(len(piece) for _, piece in pieces)
+
+
+def _unknown_fields(message, prefix=""):
+    """The fields of a message, and of those in it, that the schema does not have: "convolution_param.field 19"."""
+    names = [f"{prefix}field {extra.field_number}" for extra in UnknownFieldSet(message)]
+    for descriptor, value in message.ListFields():
+        values = [value] if isinstance(value, (str, bytes)) or not hasattr(value, "__len__") else value
+        if descriptor.type == FieldDescriptor.TYPE_MESSAGE:
+            for inner in values:
+                names += _unknown_fields(inner, f"{prefix}{descriptor.name}.")
+        elif descriptor.type == FieldDescriptor.TYPE_STRING and any(isinstance(text, bytes) for text in values):
+            raise Malformed(f"the text of {prefix}{descriptor.name} is not UTF-8; the file is damaged")
+    return names
+
+
+def _fork_type(layer):
+    """The name of a V1 layer type that Caffe 1.0 does not number, or None."""
+    for extra in UnknownFieldSet(layer):
+        if extra.field_number == V1_TYPE:
+            return V1_FORK_TYPES.get(extra.data, f"V1 type {extra.data}")
+    return None
+
+
+def write_caffemodel(path, net, blobs):
+    """Write weights that Caffe 1.0 loads: protobuf (V2) as `.caffemodel`, HDF5 as `.h5`.
+
+    net: NetParameter, whose layers come first to last; blobs: {layer name: [array, ...]}, written as float32. Arrays that are
+    float32 already are written from where they are. Raises `CaffeError` for a suffix that is neither, for blobs of a layer
+    that the net lacks and for what a container cannot hold (2 GB in protobuf, a "/" in a layer's name in HDF5).
+    """
+    net = _without_blobs(net)
+    names = [layer.name for layer in net.layer]
+    if strangers := [name for name in blobs if name not in set(names)]:
+        raise CaffeError(f"{path}: there are blobs for layer '{strangers[0]}', which the net does not have")
+    if str(path).endswith(".h5"):
+        from converters.hdf5 import write_hdf5_blobs
+
+        write_hdf5_blobs(path, {name: blobs.get(name, ()) for name in names})
+    elif str(path).endswith(".caffemodel"):
+        _write_protobuf(path, net, blobs)
+    else:
+        raise CaffeError(f"{path}: weights are written as .caffemodel or .h5")
+
+
+def _without_blobs(net):
+    bare = NetParameter()
+    bare.CopyFrom(net)
+    upgrade_net(bare)
+    for layer in bare.layer:
+        layer.ClearField("blobs")
+    return bare
+
+
+def _write_protobuf(path, net, blobs):
+    layers, total, done = [], 0, set()
+    for layer in net.layer:
+        arrays = [] if layer.name in done else [as_floats(array) for array in blobs.get(layer.name, ())]
+        done.add(layer.name)
+        headers = [blob_header(array) for array in arrays]
+        headers = [header(V2_BLOBS, len(h) + a.nbytes) + h for h, a in zip(headers, arrays, strict=True)]
+        bare = layer.SerializeToString()
+        size = len(bare) + sum(len(h) + a.nbytes for h, a in zip(headers, arrays, strict=True))
+        bare = header(V2_LAYER, size) + bare
+        layers.append((bare, headers, arrays))
+        total += len(bare) + size
+    if total > MAX_BYTES:
+        raise CaffeError(f"{path}: {total} bytes are more than a protobuf can hold (2 GB); write a .caffemodel.h5")
+    net.ClearField("layer")
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        file.write(net.SerializeToString())
+        for bare, headers, arrays in layers:
+            file.write(bare)
+            for h, array in zip(headers, arrays, strict=True):
+                file.write(h)
+                file.write(array)
