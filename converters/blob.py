@@ -52,7 +52,7 @@ def parse_blob(data, start, end, where=None, aligned=True):
     """(array, were they doubles, unknown fields) of the BlobProto from `start` to `end` of `data`, a private memory map.
 
     float32, as Caffe loads it (blob.cpp, FromProto), in the stored shape. Packed floats are viewed in the map itself; those
-    that do not start at a multiple of 4 are first moved there, over the key and length before them, unless `aligned` is false.
+    that do not start at a multiple of 4 are first moved there, over the key and length before them, if `aligned`.
     """
     legacy, dims, unknown = {}, [], []
     pieces = {number: [] for number in FLOATS}
@@ -151,7 +151,7 @@ def as_floats(array):
 
 
 def blob_header(array):
-    """What goes before the bytes of `array` (see `as_floats`) to make them a BlobProto: its shape, the floats' key and length."""
+    """What makes a BlobProto of the bytes of `array` (see `as_floats`) after it: the shape, the floats' key and length."""
     dims = b"".join(map(varint, array.shape))
     shape = header(1, len(dims)) + dims if dims else b""
     return header(SHAPE, len(shape)) + shape + header(DATA, array.nbytes)

@@ -11,10 +11,9 @@ from converters.caffe_pb2 import LayerParameter, NetParameter, V1LayerParameter
 from converters.errors import CaffeError
 from converters.files import written_whole
 from converters.upgrade import V1_FORK_TYPES, generation, upgrade_net
-from converters.wire import BYTES, Malformed, blame, header, is_hdf5, map_file, read_fields, refuse_other_kinds
+from converters.wire import BYTES, MAX_BYTES, Malformed, blame, header, is_hdf5, map_file, read_fields, refuse_other_kinds
 
 MAX_DESCRIPTION = 8 << 20  # bytes of a net without its blobs; published nets stay below a tenth of it
-MAX_BYTES = 2**31 - 1  # of a message; protobuf's own limit
 
 # Field numbers: a net's V1 and V2 layers and where they keep their blobs; a V1 layer's type; the V0 layer inside a V1 layer.
 V1_LAYERS, V1_BLOBS, V1_TYPE = 2, 6, 5
@@ -27,7 +26,7 @@ class Caffemodel:
     """What a weights file holds.
 
     net: NetParameter in today's format, without blobs; of an HDF5 file only the layers' names are known.
-    blobs: {layer name: [float32 ndarray, ...]} of the layers that have any, in the shapes stored (legacy blobs have four axes).
+    blobs: {layer name: [float32 ndarray, ...]} of the layers that have any, in the shapes stored (legacy ones have 4 axes).
     generation: "V0", "V1", "V2" or "HDF5".
     unknown: the fields and types that Caffe 1.0 does not know, one line each.
     doubles: the layers whose blobs are stored as doubles; here they are floats, as Caffe loads them.
@@ -89,7 +88,7 @@ def _read_protobuf(data, aligned):
         else:
             model.unknown.append(f"field {part.number}")
         if size > MAX_DESCRIPTION:
-            raise Malformed("the net is implausibly large even without its weights; the file is damaged", f"byte {part.start}")
+            raise Malformed("a net implausibly large without its weights; the file is damaged", f"byte {part.start}")
     rest = NetParameter()
     rest.ParseFromString(bytes(kept))
     model.unknown += _unknown_fields(rest)
@@ -156,9 +155,9 @@ def _fork_type(layer):
 def write_caffemodel(path, net, blobs):
     """Write weights that Caffe 1.0 loads: protobuf (V2) as `.caffemodel`, HDF5 as `.h5`.
 
-    net: NetParameter, whose layers come first to last; blobs: {layer name: [array, ...]}, written as float32. Arrays that are
-    float32 already are written from where they are. Raises `CaffeError` for a suffix that is neither, for blobs of a layer
-    that the net lacks and for what a container cannot hold (2 GB in protobuf, a "/" in a layer's name in HDF5).
+    net: NetParameter; blobs: {layer name: [array, ...]}, written as float32, without a copy where they are that already.
+    Raises `CaffeError` for a suffix that is neither, for blobs of a layer that the net lacks and for what a container
+    cannot hold (2 GB in protobuf, a "/" in a layer's name in HDF5).
     """
     net = _without_blobs(net)
     names = [layer.name for layer in net.layer]

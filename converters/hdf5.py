@@ -1,4 +1,4 @@
-"""Caffe's HDF5 files (util/hdf5.cpp): data/LAYER/I in weights; iter, learned_net, current_step and history/I in solver states.
+"""Caffe's HDF5 files (util/hdf5.cpp): data/LAYER/I in weights; iter, learned_net, current_step, history/I in solver states.
 
 libhdf5 is asked for little: plain groups, plain float datasets, and no more bytes than a small multiple of the file's.
 """
@@ -43,13 +43,17 @@ class Budget:
             raise Malformed("claims far more than the file holds", where)
 
 
+def has(group, name):
+    """Is there a link of that name? (`in` would follow it, into another file if it leads there.)"""
+    return group.id.links.exists(name.encode())
+
+
 def child(group, name, kind):
     """The group or dataset `name` that lies in this file itself."""
     where = f"{group.name.rstrip('/')}/{name}"
-    link = group.get(name, getlink=True)
-    if link is None:
+    if not has(group, name):
         raise Malformed("is missing", where)
-    if not isinstance(link, h5py.HardLink):
+    if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
         raise Malformed("is a link to elsewhere, which is not followed", where)
     found = group[name]
     if not isinstance(found, kind):
@@ -68,14 +72,14 @@ def read_dataset(group, name, budget):
         raise Malformed(f"is compressed with {dataset.compression}, which is not read", where)
     for shape in (dataset.shape, dataset.chunks or ()):
         budget.take(int(np.prod(shape, dtype=object)) * dataset.dtype.itemsize, where)
-    return dataset[()]
+    return np.asarray(dataset[()])
 
 
 def read_arrays(group, budget):
     """The float32 arrays "0", "1", ... of a group."""
     arrays = []
     for i in range(len(group)):
-        if str(i) not in group:
+        if not has(group, str(i)):
             raise Malformed("is missing, or stands among names that are not 0, 1, 2, ...", f"{group.name}/{i}")
         values = read_dataset(group, str(i), budget)
         if values.dtype.kind != "f":
@@ -85,9 +89,9 @@ def read_arrays(group, budget):
 
 
 def read_hdf5_blobs(path):
-    """{layer name: [float32 ndarray, ...]} of a weights file, layers without blobs included, in the file's (alphabetical) order."""
+    """{layer name: [float32 ndarray, ...]} of a weights file in its (alphabetical) order, layers without blobs included."""
     with open_hdf5(path) as file:
-        if "data" not in file:
+        if not has(file, "data"):
             raise Malformed("has no group /data; not weights that Caffe wrote")
         layers, budget = child(file, "data", h5py.Group), Budget(path)
         if len(layers) > MAX_LAYERS:

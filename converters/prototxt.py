@@ -41,7 +41,7 @@ def read_prototxt(path_or_text, unknown=None):
 
 
 def read_solver(path_or_text, unknown=None):
-    """The SolverParameter in a solver prototxt: the old solver_type becomes type, and a missing snapshot_prefix the file's name.
+    """The SolverParameter in a solver prototxt; the old solver_type becomes type, a missing snapshot_prefix the file's name.
 
     Arguments, unknown fields and errors as for `read_prototxt`.
     """

@@ -23,7 +23,9 @@ V0_TYPES = {
 
 # Where each field of a V0 layer went: {field: {V0 type: "param.field"}} (UpgradeV0LayerParameter); "*" for every type.
 _WEIGHTED = {"conv": "convolution_param", "innerproduct": "inner_product_param"}
-_READERS = {"data": "data_param", "hdf5_data": "hdf5_data_param", "images": "image_data_param", "window_data": "window_data_param"}
+_READERS = {
+    "data": "data_param", "hdf5_data": "hdf5_data_param", "images": "image_data_param", "window_data": "window_data_param",
+}  # fmt: skip
 
 
 def _moves(params, name):
@@ -72,8 +74,8 @@ def generation(net):
 def upgrade_net(net, fork_types=None, unknown=None):
     """Bring a NetParameter into today's format, in place (UpgradeNetAsNeeded).
 
-    fork_types: {index in net.layers: the type's V1 name} of layers whose type is not in Caffe's V1 enum; unknown: a list that
-    gets a line for each of those and for each field that has no place in its layer's type.
+    fork_types: {index in net.layers: V1 name} of types that are not in Caffe's V1 enum; unknown: a list that gets a line for
+    each of those and for each field that has no place in its layer's type.
     """
     unknown = [] if unknown is None else unknown
     if net.layers and net.layer:
@@ -88,7 +90,7 @@ def upgrade_net(net, fork_types=None, unknown=None):
     _upgrade_input(net)
     for layer in net.layer:
         if layer.type == "BatchNorm" and len(layer.param) == 3:
-            # The statistics were once declared as parameters and are never learned (UpgradeNetBatchNorm, batch_norm_layer.cpp).
+            # Its statistics, once declared as parameters, are never learned (UpgradeNetBatchNorm, batch_norm_layer.cpp).
             del layer.param[:]
             for _ in range(3):
                 layer.param.add(lr_mult=0)
@@ -103,7 +105,8 @@ def _fold_padding(net):
             if source is None:
                 continue
             if old.layer.type not in ("conv", "pool") or len(old.bottom) != 1 or len(source.bottom) != 1:
-                raise Malformed("a padding layer must lie between one blob and one conv or pool layer", f"layer '{old.layer.name}'")
+                where = f"layer '{old.layer.name}'"
+                raise Malformed("a padding layer must lie between one blob and one conv or pool layer", where)
             old.layer.pad = source.layer.pad
             old.bottom[i] = source.bottom[0]
         padding = old.HasField("layer") and old.layer.type == "padding"

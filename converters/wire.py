@@ -1,7 +1,7 @@
 """Protobuf's wire format, scanned where it lies, so that weights are never copied just to be found.
 
 A message is a run of fields, each a varint key (number << 3 | wire type) and a value
-(https://protobuf.dev/programming-guides/encoding). Nothing here trusts a length before it has been compared with what is left.
+(https://protobuf.dev/programming-guides/encoding). No length is trusted before it has been compared with what is left.
 """
 
 import mmap
@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from converters.errors import CaffeError, CaffeFileError
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
+MAX_BYTES = 2**31 - 1  # of a message that protobuf itself, and so Caffe, can read
 MAX_FIELDS = 1 << 16  # in one message; the largest nets have a few thousand layers, and unpacked floats are counted as one
 
 
@@ -45,7 +46,7 @@ def blame(path):
         raise CaffeFileError(path, error.reason, error.where) from None
     except DecodeError:
         raise CaffeFileError(path, "not a message of Caffe's; the file is damaged or of another kind") from None
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         raise CaffeFileError(path, f"a name or text is not UTF-8 ({error.reason})") from None
 
 
