@@ -43,7 +43,8 @@ def fcn(trunk="vgg16", skips=("pool4", "pool3"), num_classes=21, phase="train", 
 
     trunk: "vgg16", "caffenet" or "googlenet". num_classes: a number, or {head: number} for several heads on one trunk,
     whose names then end in `_head`. scales: {pool: number it is multiplied by before its scores} (the at-once training).
-    fixed_trunk: learn the scores alone. phase and width as in `net`.
+    fixed_trunk: learn the scores alone. phase and width as in `net`. The loss is summed over the pixels on VGG16 and
+    averaged on the other trunks, as they were trained.
     """
     if trunk not in TRUNKS:
         raise CaffeError(f"no trunk '{trunk}'; there are {', '.join(TRUNKS)}")
@@ -55,7 +56,7 @@ def fcn(trunk="vgg16", skips=("pool4", "pool3"), num_classes=21, phase="train", 
         score = net.score(f"score_fr{head}", top, classes)
         # Where all windows are odd the grids are a half pixel off those of VGG16, and so is the last kernel.
         score = _fuse(net, score, skips, head, classes, scales or {}, odd=trunk != "vgg16")
-        _finish(net, phase, score, head, normalize=trunk == "caffenet")
+        _finish(net, phase, score, head, normalize=trunk != "vgg16")
     return net.proto
 
 
