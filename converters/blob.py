@@ -44,7 +44,7 @@ def write_blob(path, array):
     """Write one array as a BlobProto; Caffe expects a mean to have the four axes 1xCxHxW."""
     array = as_floats(array)
     with written_whole(path) as temporary, open(temporary, "wb") as file:
-        file.write(blob_header(array))
+        file.write(blob_header(array.shape))
         file.write(array)
 
 
@@ -56,14 +56,14 @@ def parse_blob(data, start, end, where=None, aligned=True):
     """
     legacy, dims, unknown = {}, [], []
     pieces = {number: [] for number in FLOATS}
-    at, fields = start, 0
+    at, offset, fields = start, 0, 0
     while at < end:
         field = read_field(data, at, end)
         number, at = field.number, field.end
         if number in FLOATS:
             piece, at = _floats(data, field, end)
             pieces[number].append(piece)
-            offset = field.value
+            offset = field.value if number == DATA else offset
         elif number in LEGACY and field.wire == VARINT:
             legacy[number] = signed(field.value)
         elif number == SHAPE and field.wire == BYTES:
@@ -150,8 +150,15 @@ def as_floats(array):
         return np.asarray(array, dtype="<f4", order="C")
 
 
-def blob_header(array):
-    """What makes a BlobProto of the bytes of `array` (see `as_floats`) after it: the shape, the floats' key and length."""
-    dims = b"".join(map(varint, array.shape))
-    shape = header(1, len(dims)) + dims if dims else b""
-    return header(SHAPE, len(shape)) + shape + header(DATA, array.nbytes)
+def blob_header(shape):
+    """What makes a BlobProto of the floats that follow it (see `as_floats`): the shape, and the floats' key and length."""
+    dims = b"".join(map(varint, shape))
+    dims = header(1, len(dims)) + dims if dims else b""
+    return header(SHAPE, len(dims)) + dims + header(DATA, 4 * prod(shape))
+
+
+def blob_field(number, shape):
+    """`blob_header` as the field `number` of a message: (its bytes, the size of the whole field with its floats)."""
+    start = blob_header(shape)
+    start = header(number, len(start) + 4 * prod(shape)) + start
+    return start, len(start) + 4 * prod(shape)

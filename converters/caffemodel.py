@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass, field
 
+import numpy as np
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from converters.blob import as_floats, blob_header, parse_blob
+from converters.blob import as_floats, blob_field, parse_blob
 from converters.caffe_pb2 import LayerParameter, NetParameter, V1LayerParameter
 from converters.errors import CaffeError
 from converters.files import written_whole
@@ -183,24 +184,23 @@ def _without_blobs(net):
 
 
 def _write_protobuf(path, net, blobs):
-    layers, total, done = [], 0, set()
+    top = NetParameter()
+    top.CopyFrom(net)
+    top.ClearField("layer")
+    parts, done = [top.SerializeToString()], set()  # bytes, and arrays to be written as float32
+    total = len(parts[0])
     for layer in net.layer:
-        arrays = [] if layer.name in done else [as_floats(array) for array in blobs.get(layer.name, ())]
+        arrays = [] if layer.name in done else [np.asarray(array) for array in blobs.get(layer.name, ())]
         done.add(layer.name)
-        headers = [blob_header(array) for array in arrays]
-        headers = [header(V2_BLOBS, len(h) + a.nbytes) + h for h, a in zip(headers, arrays, strict=True)]
         bare = layer.SerializeToString()
-        size = len(bare) + sum(len(h) + a.nbytes for h, a in zip(headers, arrays, strict=True))
-        bare = header(V2_LAYER, size) + bare
-        layers.append((bare, headers, arrays))
-        total += len(bare) + size
+        fields = [blob_field(V2_BLOBS, array.shape) for array in arrays]
+        size = len(bare) + sum(size for _, size in fields)
+        parts.append(header(V2_LAYER, size) + bare)
+        for (start, _), array in zip(fields, arrays, strict=True):
+            parts += [start, array]
+        total += len(header(V2_LAYER, size)) + size
     if total > MAX_BYTES:
         raise CaffeError(f"{path}: {total} bytes are more than a protobuf can hold (2 GB); write a .caffemodel.h5")
-    net.ClearField("layer")
     with written_whole(path) as temporary, open(temporary, "wb") as file:
-        file.write(net.SerializeToString())
-        for bare, headers, arrays in layers:
-            file.write(bare)
-            for h, array in zip(headers, arrays, strict=True):
-                file.write(h)
-                file.write(array)
+        for part in parts:
+            file.write(part if isinstance(part, bytes) else as_floats(part))

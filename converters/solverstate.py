@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from converters.blob import as_floats, blob_header, parse_blob
+from converters.blob import as_floats, blob_field, parse_blob
 from converters.caffe_pb2 import SolverState as SolverStateProto
 from converters.errors import CaffeError
 from converters.files import written_whole
-from converters.wire import BYTES, MAX_BYTES, Malformed, blame, header, is_hdf5, map_file, read_fields, refuse_other_kinds
+from converters.wire import BYTES, MAX_BYTES, Malformed, blame, is_hdf5, map_file, read_fields, refuse_other_kinds
 
 HISTORY = 3  # SolverState's field number
 MAX_TEXT = 1 << 16  # bytes of all the rest
@@ -68,8 +68,7 @@ def write_solverstate(path, state):
         with written_whole(path) as temporary, open(temporary, "wb") as file:
             file.write(proto.SerializeToString())
             for array in map(as_floats, state.history):
-                start = blob_header(array)
-                file.write(header(HISTORY, len(start) + array.nbytes) + start)
+                file.write(blob_field(HISTORY, array.shape)[0])
                 file.write(array)
     else:
         raise CaffeError(f"{path}: a solver's state is written as .solverstate or .h5")
