@@ -32,8 +32,11 @@ def net(name, phase="train", num_classes=None, width=1):
     """
     if name not in NETS:
         raise CaffeError(f"no net '{name}'; there are {', '.join(NETS)}")
+    published = CLASSES.get(name.split("-")[0], 1000)
     if num_classes is None:
-        num_classes = CLASSES.get(name.split("-")[0], 1000)
+        num_classes = published
+    if set(_heads(num_classes)) != set(_heads(published)):
+        raise CaffeError(f"num_classes of '{name}' must be of the form {published}, not {num_classes}")
     return NETS[name](name=name, phase=phase, num_classes=num_classes, width=width)
 
 
@@ -66,17 +69,22 @@ def _fuse(net, score, skips, head, classes, scales, odd):
     for pool in skips:
         fine = stride(net.proto, pool)
         factor = int(coarse / fine)
+        if factor < 2:
+            raise CaffeError(f"skip '{pool}' is not finer than what comes before it; name the coarsest first")
         up = net.upsample(name.format(factor=factor) + head, score, classes, kernel=2 * factor, stride=factor)
-        skip = net.scale(f"scale_{pool}", pool, scales[pool]) if pool in scales else pool
+        skip = net.scale(f"scale_{pool}{head}", pool, scales[pool]) if pool in scales else pool
         skip = net.score(f"score_{pool}{head}", skip, classes)
         score = net.add(f"fuse_{pool}{head}", [up, net.crop(f"{skip}c", skip, up)])
         name, coarse = f"upscore_{pool}", fine
-    return _upsample(net, score, head, classes, odd)
+    return _upsample(net, score, classes, head, odd, name)
 
 
-def _upsample(net, score, head="", classes=21, odd=False):
+def _upsample(net, score, classes, head="", odd=False, otherwise=None):
+    """Upsample the scores to the image's stride; the layer's name is `otherwise` where the usual one is taken."""
     factor = int(stride(net.proto, score))
     name = "upscore" if factor == 32 else f"upscore{factor}"
+    if any(layer.name == name + head for layer in net.proto.layer):
+        name = otherwise
     return net.upsample(name + head, score, classes, kernel=2 * factor - odd, stride=factor)
 
 
@@ -92,7 +100,10 @@ def _input(net, phase, data, heads):
 
 def _heads(num_classes):
     """{what the names of a head's layers end in: its number of classes}."""
-    return {f"_{head}": n for head, n in num_classes.items()} if isinstance(num_classes, dict) else {"": num_classes}
+    heads = {f"_{head}": n for head, n in num_classes.items()} if isinstance(num_classes, dict) else {"": num_classes}
+    if not heads or min(heads.values()) < 1:
+        raise CaffeError(f"num_classes must be positive, not {num_classes}")
+    return heads
 
 
 def _label(head):
@@ -112,7 +123,7 @@ def color_d(name, phase, num_classes, width):
     net = Net(name, width)
     _input(net, phase, ("color", "depth"), {"": num_classes})
     top = _vgg16_trunk(net, net.layer("Concat", "data", ("color", "depth")), first="conv1_1_bgrd")
-    _finish(net, phase, _upsample(net, net.score("score_fr", top, num_classes), classes=num_classes))
+    _finish(net, phase, _upsample(net, net.score("score_fr", top, num_classes), num_classes))
     return net.proto
 
 
@@ -126,7 +137,7 @@ def color_hha(name, phase, num_classes, width):
         scores.append(net.score("score_fr", _vgg16_trunk(net, stream), num_classes))
     net.suffix = ""
     score = net.add("score_fused", scores, coeff=[0.5, 0.5])
-    _finish(net, phase, _upsample(net, score, classes=num_classes), like="color")
+    _finish(net, phase, _upsample(net, score, num_classes), like="color")
     return net.proto
 
 
@@ -135,7 +146,7 @@ def one_pool(name, phase, num_classes, width, pool):
     net = Net(name, width)
     _input(net, phase, ("data",), {"": num_classes})
     score = net.score(f"score_{pool}", vgg16(net, "data", PAD, last=pool), num_classes)
-    _finish(net, phase, _upsample(net, score, classes=num_classes))
+    _finish(net, phase, _upsample(net, score, num_classes))
     return net.proto
 
 
