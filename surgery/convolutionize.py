@@ -5,6 +5,7 @@ import torch
 
 from converters.caffe_pb2 import NetParameter
 from converters.errors import CaffeError
+from converters.net import CaffeNet
 from surgery.coordinates import POINTWISE
 
 
@@ -33,8 +34,6 @@ def convolutionize(net, blobs=None, shapes=None):
 
 def _blob_shapes(net, shapes):
     """{blob: shape} of the net as it is; nothing is allocated."""
-    from converters.net import CaffeNet
-
     with torch.device("meta"):
         return CaffeNet(net).reshape(**shapes)
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass, field
 import torch
 
 from converters.caffe_pb2 import FillerParameter
+from converters.caffemodel import read_caffemodel
 from converters.errors import CaffeError
 from converters.fillers import fill
+from converters.net import CaffeNet, _same_shape
 from surgery.interp import upsampling_layers
 
 
@@ -14,7 +16,7 @@ from surgery.interp import upsampling_layers
 class TransplantReport:
     """What became of every layer; names are the target's, but for layers that it lacks."""
 
-    copied: list = field(default_factory=list)  # names: every blob has the source's shape
+    copied: list = field(default_factory=list)  # names: every blob has the source's shape, or its legacy 4-D form
     coerced: list = field(default_factory=list)  # (name, blob index, shape in the source, shape in the target)
     dropped: list = field(default_factory=list)  # (name, why)
     untouched: list = field(default_factory=list)  # names of the target's layers with parameters that took none
@@ -55,7 +57,7 @@ def transplant(target, source, suffix=""):
             report.dropped.append((name, f"{_dims(misfit[0].shape)} in the source does not fit {_dims(misfit[1].shape)}"))
             continue
         coerced = [(name, i, tuple(old.shape), tuple(new.shape))
-                   for i, (old, new) in enumerate(pairs) if old.shape != new.shape]  # fmt: skip
+                   for i, (old, new) in enumerate(pairs) if not _same_shape(old.shape, new.shape)]  # fmt: skip
         report.coerced.extend(coerced)
         if not coerced:
             report.copied.append(name)
@@ -128,11 +130,7 @@ def _paired(target, target_layer, source, source_layer, verb):
 def _blobs(source):
     if isinstance(source, dict):
         return source
-    if hasattr(source, "params"):
-        return source.params
-    from converters.caffemodel import read_caffemodel
-
-    return read_caffemodel(source).blobs
+    return source.params if isinstance(source, CaffeNet) else read_caffemodel(source).blobs
 
 
 def _dims(shape):
