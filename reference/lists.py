@@ -1,8 +1,8 @@
 """Class names, in the order of the scores, and the images of each split, in the order of the release's lists.
 
 The release trains on an NYUDv2 trainval list that it does not hold; here that is train, then val. seg11valid and
-nyud-test are sorted. Not here: SBD's train.txt and PASCAL-Context's labels come with those sets, VOC 2010's splits with VOC, and SIFT Flow's
-trainval is every other image of that set.
+nyud-test are sorted. Not here: SBD's train.txt and PASCAL-Context's labels come with those sets, VOC 2010's splits with
+VOC, and SIFT Flow's trainval is every other image of that set.
 """
 
 from pathlib import Path
