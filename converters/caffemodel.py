@@ -11,10 +11,10 @@ from converters.blob import as_floats, blob_field, parse_blob
 from converters.caffe_pb2 import LayerParameter, NetParameter, V1LayerParameter
 from converters.errors import CaffeError
 from converters.files import written_whole
-from converters.upgrade import V1_FORK_TYPES, generation, upgrade_net
+from converters.upgrade import generation, upgrade_net
 from converters.wire import BYTES, MAX_BYTES, Malformed, blame, header, is_hdf5, map_file, read_fields, refuse_other_kinds
 
-MAX_DESCRIPTION = 8 << 20  # bytes of a net without its blobs; published nets stay below a tenth of it
+MAX_DESCRIPTION = 4 << 20  # bytes of a net without its blobs; published nets stay below a tenth of it
 
 # Field numbers: a net's V1 and V2 layers and where they keep their blobs; a V1 layer's type; the V0 layer inside a V1 layer.
 V1_LAYERS, V1_BLOBS, V1_TYPE = 2, 6, 5
@@ -73,6 +73,7 @@ def _read_protobuf(data, aligned):
             name = layer.layer.name if part.number == V1_LAYERS and layer.HasField("layer") else layer.name
             if part.number == V1_LAYERS and (fork_type := _fork_type(layer)):
                 fork_types[len(layers) - 1] = fork_type
+                unknown.remove(f"field {V1_TYPE}")  # the upgrade names it
             arrays = []
             for i, blob in enumerate(blobs):
                 array, double, extra = parse_blob(data, blob.value, blob.end, f"layer '{name}', blob {i}", aligned)
@@ -146,11 +147,11 @@ def _unknown_fields(message, prefix=""):
 
 
 def _fork_type(layer):
-    """The name of a V1 layer type that Caffe 1.0 does not number, or None."""
+    """The number of a V1 layer's type if Caffe 1.0 has no such number, as text."""
     for extra in UnknownFieldSet(layer):
         if extra.field_number == V1_TYPE:
-            return V1_FORK_TYPES.get(extra.data, f"V1 type {extra.data}")
-    return None
+            return str(extra.data)
+    return ""
 
 
 def write_caffemodel(path, net, blobs):

@@ -7,7 +7,6 @@ import re
 from typing import NamedTuple
 
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.text_encoding import CUnescape
 
 from converters.caffe_pb2 import LayerParameter, V1LayerParameter
 from converters.wire import Malformed
@@ -22,6 +21,8 @@ _TOKEN = re.compile(
 )
 _NUMBER = re.compile(r"-?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?|-?(?:inf|infinity|nan)", re.IGNORECASE)
 _INTEGER = re.compile(r"-?(?:0[xX][0-9a-fA-F]+|[0-9]+)")
+_ESCAPE = re.compile(rb"\\(?:([0-7]{1,3})|[xX]([0-9a-fA-F]{1,2})|(.))")
+_ESCAPED = dict(zip(b"abfnrtv\\'\"?", b"\a\b\f\n\r\t\v\\'\"?", strict=True))
 _BOOLS = {"true": True, "True": True, "t": True, "1": True, "false": False, "False": False, "f": False, "0": False}
 
 
@@ -130,11 +131,16 @@ def _value(tokens, colon, depth):
         raise tokens.expected("a value")
     while tokens.kind == "string":  # strings side by side are one
         try:
-            text += CUnescape(tokens.text[1:-1])
-        except ValueError:
-            raise tokens.error(f"{tokens.text[:40]} holds an escape that is none") from None
+            text += _ESCAPE.sub(_unescape, tokens.text[1:-1].encode(errors="surrogateescape"))
+        except (KeyError, ValueError):
+            raise tokens.error(f"{tokens.text[:40]} holds an unknown escape") from None
         tokens.advance()
     return text
+
+
+def _unescape(match):
+    octal, digits, letter = match.groups()
+    return bytes([int(octal, 8) if octal else int(digits, 16) if digits else _ESCAPED[ord(letter)]])
 
 
 def fill(message, nodes):

@@ -8,9 +8,8 @@ _IRREGULAR = {
     "NONE": "", "ABSVAL": "AbsVal", "ARGMAX": "ArgMax", "BNLL": "BNLL", "HDF5_DATA": "HDF5Data", "HDF5_OUTPUT": "HDF5Output",
     "LRN": "LRN", "MVN": "MVN", "RELU": "ReLU", "SOFTMAX_LOSS": "SoftmaxWithLoss", "TANH": "TanH",
 }  # fmt: skip
-# Types that forks added to the V1 enum; the older FCN and HED files have CROP.
-_FORKS = {"PRELU": "PReLU", "BN": "BN"}
-V1_FORK_TYPES = {40: "CROP"}
+# Types that forks added to the V1 enum; the older FCN and HED files have CROP, which is 40 in weights.
+_FORKS = {"40": "Crop", "PRELU": "PReLU", "BN": "BN"}
 
 V0_TYPES = {
     "accuracy": "ACCURACY", "bnll": "BNLL", "concat": "CONCAT", "conv": "CONVOLUTION", "data": "DATA", "dropout": "DROPOUT",
@@ -74,7 +73,7 @@ def generation(net):
 def upgrade_net(net, fork_types=None, unknown=None):
     """Bring a NetParameter into today's format, in place (UpgradeNetAsNeeded).
 
-    fork_types: {index in net.layers: V1 name} of types that are not in Caffe's V1 enum; unknown: a list that gets a line for
+    fork_types: {index in net.layers: name or number} of types not in Caffe's V1 enum; unknown: a list that gets a line for
     each of those and for each field that has no place in its layer's type.
     """
     unknown = [] if unknown is None else unknown
@@ -168,8 +167,8 @@ def _move_transformation(old):
 
 
 def v2_type(v1_type):
-    """The type name of a V1 enum name: INNER_PRODUCT is InnerProduct."""
-    regular = "".join(word.capitalize() for word in v1_type.split("_"))
+    """The type name of a V1 enum name: INNER_PRODUCT is InnerProduct. A number that is no name becomes V1TypeNUMBER."""
+    regular = f"V1Type{v1_type}" if v1_type.isdigit() else "".join(word.capitalize() for word in v1_type.split("_"))
     return {**_IRREGULAR, **_FORKS}.get(v1_type, regular)
 
 
