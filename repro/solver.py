@@ -1,5 +1,6 @@
-"""Caffe's SGD (solver.cpp, sgd_solver.cpp): one step, top to bottom."""
+"""Caffe's solver (solver.cpp, sgd_solver.cpp): one step, top to bottom."""
 
+import itertools
 import math
 from collections import deque
 
@@ -8,8 +9,8 @@ import torch
 from converters import CaffeError, read_solver
 from converters.caffe_pb2 import SolverParameter
 from repro import snapshots
+from repro.updates import UPDATES
 
-TYPES = ("SGD",)
 POLICIES = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid")
 
 
@@ -25,8 +26,7 @@ class Solver:
     def __init__(self, param, net, feed):
         self.param = param if isinstance(param, SolverParameter) else read_solver(param)
         _check(self.param)
-        self.net, self.feed = net, iter(feed)
-        self.state_of_feed = feed if hasattr(feed, "state_dict") else None
+        self.net, self.feed, self._next = net, feed, iter(feed)
         # Narrow nets convolve several times faster in this layout; no number depends on it.
         net.to(memory_format=torch.channels_last)
         self.iter, self.current_step = 0, 0
@@ -34,15 +34,19 @@ class Solver:
         if self.param.random_seed >= 0:
             torch.manual_seed(self.param.random_seed)
         self.learnable = self._learnable()
-        # The momentum V of each learned blob; it has the learning rate inside, as Caffe's history.
-        self.history = [torch.zeros_like(item.blob) for item in self.learnable]
+        self._update, buffers = UPDATES[self.param.type]
+        self.history = [torch.zeros_like(item.blob) for _ in range(buffers) for item in self.learnable]
 
     def _learnable(self):
-        """The net's learnable blobs; where their shape is not known yet, one batch is looked at and put back."""
+        """The net's learnable blobs; where their shapes are not known yet, one batch is looked at and put back."""
         if any(blob is None for blobs in self.net.params.values() for blob in blobs):
-            first = next(self.feed)
-            self.feed = _chain(first, self.feed)
+            state = self.feed_state()
+            first = next(self._next)
             self.net.reshape(**{name: tensor.shape for name, tensor in first.items()})
+            if state is None:
+                self._next = itertools.chain([first], self._next)
+            else:
+                self.feed.load_state_dict(state)
         return self.net.learnable()
 
     @property
@@ -72,28 +76,30 @@ class Solver:
     def _inputs(self):
         device = self.learnable[0].blob.device
         return {name: tensor.to(device, memory_format=torch.channels_last) if tensor.ndim == 4 else tensor.to(device)
-                for name, tensor in next(self.feed).items()}
+                for name, tensor in next(self._next).items()}
 
     def _apply_update(self, passes):
-        """V = momentum V + rate lr_mult (grad / iter_size + weight_decay decay_mult W); W -= V (SGDSolver, ApplyUpdate)."""
-        rate, momentum = self.rate(), self.param.momentum
-        learned = [(item, velocity) for item, velocity in zip(self.learnable, self.history, strict=True) if item.lr_mult]
-        for item, _ in learned:
-            if item.blob.grad is None:
+        """Clip, divide by iter_size, add the decay, update: in this order (SGDSolver, ApplyUpdate)."""
+        rate = self.rate()
+        for item in self.learnable:
+            if item.lr_mult and item.blob.grad is None:
                 item.blob.grad = torch.zeros_like(item.blob)
-        scale = self._clip_scale([item.blob.grad for item, _ in learned]) / passes
-        for (_, blob, lr_mult, decay_mult), velocity in learned:
+        scale = self._clip_scale() / passes
+        for index, (_, blob, lr_mult, decay_mult) in enumerate(self.learnable):
+            if not lr_mult:
+                continue
             gradient = blob.grad if scale == 1 else blob.grad.mul_(scale)
             decay = self.param.weight_decay * decay_mult
             if decay:
                 gradient.add_(blob if self.param.regularization_type == "L2" else blob.sign(), alpha=decay)
-            velocity.mul_(momentum).add_(gradient, alpha=rate * lr_mult)
-            blob.sub_(velocity)
+            history = self.history[index::len(self.learnable)]
+            blob.sub_(self._update(gradient, history, rate * lr_mult, self.param, self.iter))
 
-    def _clip_scale(self, gradients):
+    def _clip_scale(self):
         """What shrinks the gradients to an L2 norm of clip_gradients, taken before they are divided by iter_size."""
         if self.param.clip_gradients < 0:
             return 1.0
+        gradients = [item.blob.grad for item in self.learnable if item.lr_mult]
         norm = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients))
         return min(1.0, self.param.clip_gradients / norm) if norm else 1.0
 
@@ -117,18 +123,31 @@ class Solver:
             return param.base_lr / (1 + math.exp(-param.gamma * (done - param.stepsize)))
         return param.base_lr
 
+    def feed_state(self):
+        """The feed's state_dict, or None where it keeps none."""
+        return self.feed.state_dict() if hasattr(self.feed, "state_dict") else None
+
     def snapshot(self, path):
         """Write everything that a resumed run needs: see `repro.snapshots`."""
         snapshots.write(path, self)
 
     def restore(self, path):
-        """Go on from a snapshot written by `snapshot`, as if never stopped."""
+        """Go on from a snapshot, as if never stopped."""
         snapshots.read(path, self)
+
+    def go_on(self, iteration, current_step, losses, feed_state):
+        """Take over the counters of a snapshot whose tensors are in place already."""
+        self.iter, self.current_step = iteration, current_step
+        self.losses.clear()
+        self.losses.extend(losses)
+        if feed_state is not None and hasattr(self.feed, "load_state_dict"):
+            self.feed.load_state_dict(feed_state)
+            self._next = iter(self.feed)
 
 
 def _check(param):
-    if param.type not in TYPES:
-        raise CaffeError(f"solver type '{param.type}' is not supported: known are {', '.join(TYPES)}")
+    if param.type not in UPDATES:
+        raise CaffeError(f"unknown solver type '{param.type}': known are {', '.join(UPDATES)}")
     if param.lr_policy not in POLICIES:
         raise CaffeError(f"unknown lr_policy '{param.lr_policy}': known are {', '.join(POLICIES)}")
     if param.regularization_type not in ("L1", "L2"):
@@ -138,7 +157,3 @@ def _check(param):
     if param.lr_policy == "poly" and param.max_iter < 1:
         raise CaffeError("lr_policy 'poly' wants a positive max_iter")
 
-
-def _chain(first, rest):
-    yield first
-    yield from rest
