@@ -217,7 +217,7 @@ class CaffeNet(nn.Module):
             if len(arrays) != len(layer.blob_names):
                 raise layer.error(f"wants {len(layer.blob_names)} blobs, the source has {len(arrays)}")
             for index, (array, blob) in enumerate(zip(arrays, layer.blobs(), strict=True)):
-                if blob is not None and not _same_shape(array.shape, blob.shape):
+                if blob is not None and not same_shape(array.shape, blob.shape):
                     raise layer.error(f"{layer.blob_names[index]} has shape {tuple(blob.shape)}, the source "
                                       f"{tuple(array.shape)}; surgery.transplant can reshape or leave it out")
                 copies.append((layer, index, array))
@@ -290,7 +290,7 @@ class CaffeNet(nn.Module):
         return self._plans[names]
 
 
-def _same_shape(source, target):
+def same_shape(source, target):
     """Caffe's ShapeEquals: equal, or equal to the target with ones in front, as legacy 4-D blobs are stored."""
     source, target = tuple(source), tuple(target)
     return source == target or (len(source) == 4 and source == (1,) * (4 - len(target)) + target)

@@ -2,7 +2,7 @@
 
 from importlib import import_module
 
-_HOME_OF = {"Solver": "repro.solver"}
+_HOME_OF = {"Solver": "repro.solver", "load": "repro.segmentation", "segment": "repro.segmentation"}
 __all__ = sorted(_HOME_OF)
 
 

@@ -20,7 +20,8 @@ class Solver:
     `param` is a SolverParameter, or a solver prototxt as a path or text. `feed` is an iterator of {input blob: tensor}, one
     for each forward pass (iter_size of them an iteration); if it has a state_dict, snapshots keep it.
 
-    Attributes: `iter` the number of iterations done, `smoothed_loss` the mean of the last `average_loss` losses.
+    Attributes: `iter` the number of iterations done, `smoothed_loss` the mean of the last `average_loss` losses,
+    `last_inputs` what the last pass was fed.
     """
 
     def __init__(self, param, net, feed):
@@ -75,8 +76,9 @@ class Solver:
 
     def _inputs(self):
         device = self.learnable[0].blob.device
+        self.last_inputs = next(self._next)
         return {name: tensor.to(device, memory_format=torch.channels_last) if tensor.ndim == 4 else tensor.to(device)
-                for name, tensor in next(self._next).items()}
+                for name, tensor in self.last_inputs.items()}
 
     def _apply_update(self, passes):
         """Clip, divide by iter_size, add the decay, update: in this order (SGDSolver, ApplyUpdate)."""

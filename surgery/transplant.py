@@ -8,7 +8,7 @@ from converters.caffe_pb2 import FillerParameter
 from converters.caffemodel import read_caffemodel
 from converters.errors import CaffeError
 from converters.fillers import fill
-from converters.net import CaffeNet, _same_shape
+from converters.net import CaffeNet, same_shape
 from surgery.interp import upsampling_layers
 
 
@@ -57,7 +57,7 @@ def transplant(target, source, suffix=""):
             report.dropped.append((name, f"{_dims(misfit[0].shape)} in the source does not fit {_dims(misfit[1].shape)}"))
             continue
         coerced = [(name, i, tuple(old.shape), tuple(new.shape))
-                   for i, (old, new) in enumerate(pairs) if not _same_shape(old.shape, new.shape)]  # fmt: skip
+                   for i, (old, new) in enumerate(pairs) if not same_shape(old.shape, new.shape)]  # fmt: skip
         report.coerced.extend(coerced)
         if not coerced:
             report.copied.append(name)

@@ -26,6 +26,8 @@ class LRN(Layer):
         squares, side = bottom * bottom, self.size // 2
         if self.within:
             return bottom * (1 + self.alpha * F.avg_pool2d(squares, self.size, 1, side)) ** -self.beta
-        # The window slides over the channels, which avg_pool3d takes for depth.
-        mean = F.avg_pool3d(squares.unsqueeze(1), (self.size, 1, 1), 1, (side, 0, 0)).squeeze(1)
+        # The window slides over the channels, which avg_pool3d takes for depth. It is padded by hand, since avg_pool3d
+        # refuses fewer channels than the window has.
+        padded = F.pad(squares.unsqueeze(1), (0, 0, 0, 0, side, side))
+        mean = F.avg_pool3d(padded, (self.size, 1, 1), 1).squeeze(1)
         return bottom * (self.k + self.alpha * mean) ** -self.beta

@@ -1,0 +1,54 @@
+"""The command line. A command's module is imported when the command is called, so that `repro convert` needs no torch."""
+
+from importlib import import_module
+
+import click
+
+from converters.errors import CaffeError
+
+COMMANDS = {
+    "reproduce": "train and score the paper's stages: 32s, 16s, 8s",
+    "train": "train one net from the weights of another",
+    "evaluate": "score a net on a data set",
+    "segment": "label the pixels of photographs",
+    "convert": "turn Caffe's weights into PyTorch's and back",
+}
+
+
+class Commands(click.Group):
+    def list_commands(self, context):
+        return list(COMMANDS)
+
+    def get_command(self, context, name):
+        if name not in COMMANDS:
+            return None
+        return import_module(f"repro.commands.{name}").command
+
+    def format_commands(self, context, formatter):
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, context):
+        try:
+            return super().invoke(context)
+        except CaffeError as error:
+            raise Failure(str(error)) from None
+        except FileNotFoundError as error:
+            raise Failure(f"{error.filename}: no such file or directory") from None
+        except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
+            raise Failure(f"{error.filename}: {error.strerror.lower()}") from None
+
+
+class Failure(click.ClickException):
+    """One line on standard error and exit status 2."""
+
+    exit_code = 2
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="caffe-fcn", prog_name="repro")
+def main():
+    """Caffe's nets, and first of all the FCNs of Long, Shelhamer and Darrell, faithfully in PyTorch.
+
+    `repro COMMAND --help` says more. A mistake in what was given ends with one line and exit status 2.
+    """

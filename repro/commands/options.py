@@ -1,0 +1,20 @@
+"""Options that several commands share."""
+
+import click
+
+
+def existing(kind):
+    """A path that must exist: "file" or "folder"."""
+    return click.Path(exists=True, file_okay=kind == "file", dir_okay=kind == "folder")
+
+
+def _set_threads(context, param, value):
+    if value:
+        import torch
+
+        torch.set_num_threads(value)
+
+
+threads = click.option("--threads", type=click.IntRange(1), expose_value=False, callback=_set_threads,
+                       help="processor threads  [default: all]")
+seed = click.option("--seed", type=int, default=0, show_default=True, help="of drawing, filling, dropout and data order")

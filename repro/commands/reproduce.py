@@ -1,0 +1,75 @@
+"""repro reproduce"""
+
+from pathlib import Path
+
+import click
+
+from converters.errors import CaffeError
+from repro.commands.options import existing, seed, threads
+
+
+class PerStage(click.ParamType):
+    """One number for all stages, or one for each with commas between."""
+
+    def __init__(self, number):
+        self.number, self.name = number, f"{number.__name__}[,...]"
+
+    def convert(self, value, param, context):
+        try:
+            return [self.number(part) for part in str(value).split(",")]
+        except ValueError:
+            self.fail(f"'{value}' is not a number for all stages, or one for each with commas between", param, context)
+
+
+@click.command()
+@click.argument("net", default="voc-fcn8s")
+@click.option("--run", type=click.Path(file_okay=False), help="folder of the run  [default: runs/NET]")
+@click.option("--data", type=existing("folder"), help="VOC2011, or a folder of one's own in VOC layout with a classes.txt")
+@click.option("--sbd", type=existing("folder"), help="SBD's benchmark_RELEASE/dataset, which the paper trains on")
+@click.option("--weights", type=existing("file"), help="the classifier's caffemodel (VGG_ILSVRC_16_layers.caffemodel)")
+@click.option("--iterations", type=PerStage(int), help="iterations a stage  [default: as published]")
+@click.option("--base-lr", type=PerStage(float), help="learning rate of a stage  [default: as published]")
+@click.option("--fill-missing", metavar="FILLER", help="fill layers that the weights lack, as msra or xavier do")
+@click.option("--image-scale", default=1.0, show_default=True, help="size of the images against that on disk")
+@click.option("--mirror", is_flag=True, help="mirror half of the training images (the paper saw no gain)")
+@click.option("--limit", type=int, help="score only so many validation images")
+@seed
+@threads
+def command(net, run, data, sbd, weights, iterations, base_lr, seed, **options):
+    """Train NET (voc-fcn8s unless told) and the nets it starts from, and score each beside the paper's numbers.
+
+    With no data at hand this is the miniature: pictures drawn for it, nets of an eighth of the width, a few minutes. Its
+    numbers are never the paper's. With --data, --sbd and --weights it is the paper's job in full.
+
+    Results, a figure, logs and weights are in the run's folder. Interrupted and called again, it goes on.
+    """
+    from repro.reproduce import miniature_job, real_job, reproduce, stages_of
+
+    folder = Path(run or f"runs/{net}")
+    stages = stages_of(net)
+    overrides = {"iterations": _per_stage(iterations, stages, "--iterations"),
+                 "base_lr": _per_stage(base_lr, stages, "--base-lr")}
+    if data or sbd or weights:
+        job = real_job(net, data, sbd, weights, seed=seed, **overrides, **options)
+    else:
+        for name, value in options.items():
+            if value not in (None, False, 1.0):
+                raise CaffeError(f"--{name.replace('_', '-')} is for one's own data: give --data and --weights too")
+        click.echo("no --data, --sbd and --weights given")
+        job = miniature_job(net, folder, seed, **overrides)
+    if job.scale == "miniature":
+        from repro.miniature.schedule import BANNER
+
+        click.secho(BANNER, bold=True)
+    reproduce(job, folder)
+    click.echo(f"results: {folder / 'results.json'}   figure: {folder / 'figure.png'}")
+    if job.scale == "miniature":
+        click.secho(BANNER, bold=True)
+
+
+def _per_stage(values, stages, option):
+    if values is None:
+        return {}
+    if len(values) not in (1, len(stages)):
+        raise CaffeError(f"{option} has {len(values)} numbers for {len(stages)} stages ({', '.join(stages)})")
+    return dict(zip(stages, values * len(stages) if len(values) == 1 else values, strict=True))

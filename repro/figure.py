@@ -1,0 +1,48 @@
+"""The picture at a run's end: photograph, truth, and what each stage made of it."""
+
+import matplotlib
+import numpy as np
+
+from converters.files import written_whole
+from repro.images import VOID, preprocess, voc_palette
+from repro.segmentation import label_map, load
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+
+def draw_figure(path, job, weights, images):
+    """Write a PNG with a row for each of the first validation images: photograph, truth, and each stage's labels.
+
+    weights: {stage: caffemodel}.
+    """
+    samples = [job.val[index] for index in range(min(images, len(job.val)))]
+    columns = {"photograph": [sample.image for sample in samples], "truth": [colour(sample.labels) for sample in samples]}
+    for stage, file in weights.items():
+        net = load(stage, file)
+        columns[stage.removeprefix("voc-")] = [colour(label_map(net, preprocess(sample.image, job.val.mean)))
+                                               for sample in samples]
+    figure, axes = plt.subplots(len(samples), len(columns), squeeze=False, layout="constrained",
+                                figsize=(2.4 * len(columns), 2.1 * len(samples) + 0.8))
+    for column, (title, pictures) in enumerate(columns.items()):
+        for row, picture in enumerate(pictures):
+            axes[row, column].imshow(picture)
+            axes[row, column].axis("off")
+        axes[0, column].set_title(title)
+    if job.scale == "miniature":
+        figure.suptitle("the miniature: drawn pictures, narrow nets; not the paper's results")
+    _add_legend(figure, job.val.classes, samples)
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    plt.close(figure)
+
+
+def colour(labels):
+    """A label map in VOC's colours, uint8 HxWx3."""
+    return voc_palette()[labels].astype(np.uint8)
+
+
+def _add_legend(figure, classes, samples):
+    shown = sorted({int(label) for sample in samples for label in np.unique(sample.labels)} - {VOID})
+    handles = [plt.Rectangle((0, 0), 1, 1, color=voc_palette()[label] / 255) for label in shown]
+    figure.legend(handles, [classes[label] for label in shown], loc="outside lower center", ncols=8, fontsize="small")

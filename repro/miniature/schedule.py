@@ -1,0 +1,20 @@
+"""How the miniature trains: the paper's stages, with iterations and rates of its own."""
+
+from typing import NamedTuple
+
+TRAIN, VAL = 400, 100  # drawn scenes
+
+BANNER = "THE MINIATURE: drawn pictures and narrow nets. Its numbers are its own and never the paper's."
+
+
+class Stage(NamedTuple):
+    iterations: int
+    base_lr: float
+
+
+STAGES = {
+    "voc-fcn32s": Stage(2000, 2e-8),
+    "voc-fcn16s": Stage(1200, 2e-9),
+    "voc-fcn8s": Stage(1200, 5e-10),
+    "voc-fcn32s-fixed": Stage(2000, 2e-8),
+}

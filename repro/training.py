@@ -1,0 +1,114 @@
+"""The training loop around a Solver: progress, a log, snapshots, and resuming."""
+
+import csv
+import time
+from pathlib import Path
+
+from tqdm import tqdm
+
+import surgery
+from converters import CaffeError
+from converters.caffe_pb2 import LossParameter
+from converters.layers.loss import normalization_mode
+from repro.images import VOID
+
+LOG_FIELDS = ("iteration", "loss", "loss_per_pixel", "rate", "seconds")
+KEPT_SNAPSHOTS = 2
+
+
+def prepare(net, weights, fill_missing=None):
+    """The surgery before training: transplant `weights` by layer name, then interpolate in the upsampling layers.
+
+    A layer left with neither weights nor a filler would stay zero and learn nothing. Such layers are filled with the
+    Caffe filler `fill_missing`; without one CaffeError names them. Returns the TransplantReport.
+    """
+    report = surgery.transplant(net, weights)
+    surgery.interp(net)
+    empty = surgery.unfilled(net)
+    if empty and not fill_missing:
+        raise CaffeError(f"layers {', '.join(empty)} have no weights in {weights} and no filler: they would stay zero and "
+                         "learn nothing; give weights that hold them, or fill them with --fill-missing msra")
+    surgery.fill_missing(net, empty, fill_missing)
+    return report
+
+
+def train(solver, folder, iterations, every=0, title=""):
+    """Run `solver` until it has done `iterations`, and return the mean loss per pixel of its last `average_loss` ones.
+
+    `folder` gets log.csv, one line an iteration, and, each `every` iterations and on an interrupt, a snapshot; where it
+    holds a snapshot already, the run goes on from the newest.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    newest = newest_snapshot(folder)
+    if newest:
+        solver.restore(newest)
+        tqdm.write(f"{title}: going on from iteration {solver.iter}")
+    log = _read_log(folder / "log.csv", solver.iter)
+    began = time.monotonic() - (log[-1]["seconds"] if log else 0)
+    with (_open_log(folder / "log.csv", log) as file,
+          tqdm(total=iterations, initial=solver.iter, desc=title, unit="it", disable=None) as progress):
+        writer = csv.DictWriter(file, LOG_FIELDS)
+        try:
+            while solver.iter < iterations:
+                rate, loss = solver.rate(), solver.step()
+                log.append({"iteration": solver.iter, "loss": loss, "loss_per_pixel": loss / pixels(solver), "rate": rate,
+                            "seconds": round(time.monotonic() - began, 3)})
+                writer.writerow(log[-1])
+                recent = _mean([row["loss_per_pixel"] for row in log[-solver.losses.maxlen:]])
+                progress.set_postfix_str(f"loss {solver.smoothed_loss:.4g}, a pixel {recent:.3f}", refresh=False)
+                progress.update()
+                if every and solver.iter % every == 0:
+                    save_snapshot(solver, folder)
+        except KeyboardInterrupt:
+            save_snapshot(solver, folder)
+            raise
+    return _mean([row["loss_per_pixel"] for row in log[-solver.losses.maxlen:]])
+
+
+def pixels(solver):
+    """How many pixels the last pass summed its loss over: 1 where the loss layer has averaged already."""
+    counted = 0
+    for param in solver.net.param.layer:
+        if param.type == "SoftmaxWithLoss" and normalization_mode(param.loss_param) in (
+                LossParameter.NONE, LossParameter.BATCH_SIZE):
+            labels = solver.last_inputs[param.bottom[1]]
+            counted += int((labels != VOID).sum()) / len(labels)
+    return max(1, counted)
+
+
+def save_snapshot(solver, folder):
+    """Write FOLDER/iter_N.safetensors and remove all but the newest few."""
+    solver.snapshot(Path(folder) / f"iter_{solver.iter}.safetensors")
+    for old in _snapshots(folder)[:-KEPT_SNAPSHOTS]:
+        old.unlink()
+
+
+def newest_snapshot(folder):
+    """The path of the newest snapshot in a folder, or None."""
+    return next(iter(_snapshots(folder)[::-1]), None)
+
+
+def _snapshots(folder):
+    return sorted(Path(folder).glob("iter_*.safetensors"), key=lambda path: int(path.stem.removeprefix("iter_")))
+
+
+def _read_log(path, iteration):
+    """The lines of an interrupted run up to its snapshot; what it did after that is done again."""
+    if not iteration or not path.exists():
+        return []
+    with path.open(newline="") as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file) if all(row.values())]
+    return [row | {"iteration": int(row["iteration"])} for row in rows if row["iteration"] <= iteration]
+
+
+def _open_log(path, rows):
+    file = path.open("w", newline="", buffering=1)
+    writer = csv.DictWriter(file, LOG_FIELDS)
+    writer.writeheader()
+    writer.writerows(rows)
+    return file
+
+
+def _mean(values):
+    return sum(values) / len(values) if values else float("nan")
