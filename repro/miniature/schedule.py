@@ -1,4 +1,4 @@
-"""How the miniature trains: the paper's stages, with iterations and rates of its own."""
+"""How the miniature trains: the stages of the paper, with iterations and rates of its own."""
 
 from typing import NamedTuple
 

@@ -1,0 +1,41 @@
+# `make reproduce-fcn8s` and `make test` need Python 3.11 or newer, make and the package registry; the rest is made here.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: install test lint reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s miniature-classifier proto clean
+.DEFAULT_GOAL := install
+
+install: $(INSTALLED)
+
+# Installs again only when what is to be installed has changed.
+$(INSTALLED): setup.cfg pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+
+# With no data this is the miniature. The paper's job in full:
+#   make reproduce-fcn8s DATA=/path/VOC2011 SBD=/path/benchmark_RELEASE/dataset WEIGHTS=VGG_ILSVRC_16_layers.caffemodel
+reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s: reproduce-%: $(INSTALLED)
+	$(BIN)/repro reproduce voc-$* $(if $(DATA),--data '$(DATA)') $(if $(SBD),--sbd '$(SBD)') \
+	    $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(RUN),--run '$(RUN)') $(ARGS)
+
+# Remakes repro/miniature/vgg16-eighth.caffemodel, which the miniature starts from.
+miniature-classifier: $(INSTALLED)
+	$(BIN)/python -m repro.miniature.classifier
+
+# Remakes converters/caffe_pb2.py with the oldest protobuf that setup.cfg allows, so that every newer one can read it.
+proto: $(INSTALLED)
+	$(PYTHON) -m venv $(VENV)-proto
+	$(VENV)-proto/bin/pip install --quiet 'setuptools<80' grpcio-tools==1.62.3
+	$(VENV)-proto/bin/python -m grpc_tools.protoc -I converters --python_out=converters converters/caffe.proto
+
+clean:
+	rm -rf $(VENV) $(VENV)-proto build *.egg-info .pytest_cache .ruff_cache
