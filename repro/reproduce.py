@@ -93,13 +93,22 @@ def real_job(net, data, sbd, weights, image_scale=1, limit=None, **options):
     return Job("paper" if published else "own", train_set, val, Path(weights), stages_of(net), **options)
 
 
-def reproduce(job, folder, announce=click.echo):
+def reproduce(job, folder):
     """Train and score every stage of `job` in `folder`; returns the results, which are also in FOLDER/results.json.
 
     Called again, it goes on from the last finished stage or snapshot.
     """
     folder = Path(folder)
     results = _open_results(job, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def announce(line):
+        click.echo(line)
+        with (folder / "log.txt").open("a") as log:
+            log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
+
+    if job.scale == "miniature":
+        announce(schedule.BANNER)
     weights = job.weights
     for stage in job.stages:
         done = folder / f"{stage}.caffemodel"
@@ -109,12 +118,15 @@ def reproduce(job, folder, announce=click.echo):
             _write_results(folder, results)
         weights = done
         announce(_score_line(job, stage, results["stages"][stage]))
+    if job.scale == "miniature":
+        announce(schedule.BANNER)
     draw_figure(folder / "figure.png", job, {stage: folder / f"{stage}.caffemodel" for stage in job.stages}, FIGURE_IMAGES)
     return results
 
 
 def _run_stage(job, stage, weights, folder, announce):
     net = CaffeNet(reference.net(stage, "train", num_classes=job.train.num_classes, width=job.width), "train")
+    net.param.name = job.title(stage)
     report = prepare(net, weights, job.fill_missing)
     with written_whole(folder / stage / "surgery.txt") as temporary:
         temporary.write_text(f"{_banner(job)}{weights} to {stage}\n{report}\n")
@@ -126,12 +138,11 @@ def _run_stage(job, stage, weights, folder, announce):
     began = time.monotonic()
     with Feed(job.train, seed=1337 + job.seed, mirror=job.mirror) as feed:
         solver = Solver(param, net, feed)
-        loss = train(solver, folder / stage, iterations, every=max(1, min(param.snapshot or 4000, iterations // 4)),
-                     title=job.title(stage))
+        loss = train(solver, folder / stage, iterations, every=max(1, min(param.snapshot or 4000, iterations // 4)))
     write_caffemodel(folder / f"{stage}.caffemodel", net.param, net.to_blobs())
     trained = time.monotonic()
     scores = evaluate(net, job.val, title=f"scoring {job.title(stage)}").scores()
-    return {**scores.means(), "iterations": iterations, "loss": loss, "base_lr": param.base_lr,
+    return {**scores.means(), "iterations": iterations, "loss": loss, "base_lr": float(f"{param.base_lr:g}"),
             "class_iu": dict(zip(job.val.classes, scores.class_iu.tolist(), strict=True)),
             "train_seconds": round(trained - began, 1), "evaluate_seconds": round(time.monotonic() - trained, 1)}
 

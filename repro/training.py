@@ -12,7 +12,8 @@ from converters.caffe_pb2 import LossParameter
 from converters.layers.loss import normalization_mode
 from repro.images import VOID
 
-LOG_FIELDS = ("iteration", "loss", "loss_per_pixel", "rate", "seconds")
+LOG_FIELDS = ("net", "iteration", "loss", "loss_per_pixel", "rate", "seconds")
+REPORTS = 10  # lines a run prints where there is no terminal for a progress bar
 KEPT_SNAPSHOTS = 2
 
 
@@ -32,12 +33,13 @@ def prepare(net, weights, fill_missing=None):
     return report
 
 
-def train(solver, folder, iterations, every=0, title=""):
+def train(solver, folder, iterations, every=0):
     """Run `solver` until it has done `iterations`, and return the mean loss per pixel of its last `average_loss` ones.
 
     `folder` gets log.csv, one line an iteration, and, each `every` iterations and on an interrupt, a snapshot; where it
-    holds a snapshot already, the run goes on from the newest.
+    holds a snapshot already, the run goes on from the newest. What is logged and shown bears the net's name.
     """
+    title = solver.net.param.name
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     newest = newest_snapshot(folder)
@@ -52,12 +54,16 @@ def train(solver, folder, iterations, every=0, title=""):
         try:
             while solver.iter < iterations:
                 rate, loss = solver.rate(), solver.step()
-                log.append({"iteration": solver.iter, "loss": loss, "loss_per_pixel": loss / pixels(solver), "rate": rate,
-                            "seconds": round(time.monotonic() - began, 3)})
+                seconds = round(time.monotonic() - began, 3)
+                log.append({"net": title, "iteration": solver.iter, "loss": loss, "loss_per_pixel": loss / pixels(solver),
+                            "rate": rate, "seconds": seconds})
                 writer.writerow(log[-1])
                 recent = _mean([row["loss_per_pixel"] for row in log[-solver.losses.maxlen:]])
-                progress.set_postfix_str(f"loss {solver.smoothed_loss:.4g}, a pixel {recent:.3f}", refresh=False)
+                status = f"loss {solver.smoothed_loss:.4g}, a pixel {recent:.3f}"
+                progress.set_postfix_str(status, refresh=False)
                 progress.update()
+                if progress.disable and solver.iter % max(1, iterations // REPORTS) == 0:
+                    tqdm.write(f"{title}: iteration {solver.iter} of {iterations}, {status}")
                 if every and solver.iter % every == 0:
                     save_snapshot(solver, folder)
         except KeyboardInterrupt:
@@ -98,8 +104,10 @@ def _read_log(path, iteration):
     if not iteration or not path.exists():
         return []
     with path.open(newline="") as file:
-        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file) if all(row.values())]
-    return [row | {"iteration": int(row["iteration"])} for row in rows if row["iteration"] <= iteration]
+        # A killed process may have left half a line at the end.
+        rows = [row for row in csv.DictReader(file) if all(row.values())]
+    numbers = [{name: value if name == "net" else float(value) for name, value in row.items()} for row in rows]
+    return [row | {"iteration": int(row["iteration"])} for row in numbers if row["iteration"] <= iteration]
 
 
 def _open_log(path, rows):

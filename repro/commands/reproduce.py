@@ -55,16 +55,9 @@ def command(net, run, data, sbd, weights, iterations, base_lr, seed, **options):
         for name, value in options.items():
             if value not in (None, False, 1.0):
                 raise CaffeError(f"--{name.replace('_', '-')} is for one's own data: give --data and --weights too")
-        click.echo("no --data, --sbd and --weights given")
         job = miniature_job(net, folder, seed, **overrides)
-    if job.scale == "miniature":
-        from repro.miniature.schedule import BANNER
-
-        click.secho(BANNER, bold=True)
     reproduce(job, folder)
     click.echo(f"results: {folder / 'results.json'}   figure: {folder / 'figure.png'}")
-    if job.scale == "miniature":
-        click.secho(BANNER, bold=True)
 
 
 def _per_stage(values, stages, option):

@@ -39,7 +39,7 @@ def command(net, data, split, weights, output, iterations, base_lr, snapshot, fi
     model = CaffeNet(reference.net(net, "train", num_classes=dataset.num_classes), "train")
     click.echo(prepare(model, weights, fill_missing))
     with Feed(dataset, seed=1337 + seed, mirror=mirror) as feed:
-        loss = train(Solver(param, model, feed), output, iterations or param.max_iter, snapshot, net)
+        loss = train(Solver(param, model, feed), output, iterations or param.max_iter, snapshot)
     written = Path(output) / f"{net}.caffemodel"
     write_caffemodel(written, model.param, model.to_blobs())
     click.echo(f"loss a pixel {loss:.3f}; wrote {written}")
