@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install test lint reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s miniature-classifier proto clean
+.PHONY: install test lint reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s miniature-classifier miniature-table proto clean
 .DEFAULT_GOAL := install
 
 install: $(INSTALLED)
@@ -30,6 +30,10 @@ reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s: reproduce-%: $(INSTALLED)
 # Remakes repro/miniature/vgg16-eighth.caffemodel, which the miniature starts from.
 miniature-classifier: $(INSTALLED)
 	$(BIN)/python -m repro.miniature.classifier
+
+# The README's table of the miniature: three seeds, with and without a fixed trunk (about half an hour).
+miniature-table: $(INSTALLED)
+	$(BIN)/python -m repro.miniature.table
 
 # Remakes converters/caffe_pb2.py with the oldest protobuf that setup.cfg allows, so that every newer one can read it.
 proto: $(INSTALLED)
