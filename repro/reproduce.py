@@ -138,7 +138,7 @@ def _run_stage(job, stage, weights, folder, announce):
     began = time.monotonic()
     with Feed(job.train, seed=1337 + job.seed, mirror=job.mirror) as feed:
         solver = Solver(param, net, feed)
-        loss = train(solver, folder / stage, iterations, every=max(1, min(param.snapshot or 4000, iterations // 4)))
+        loss = train(solver, folder / stage, iterations, every=max(50, min(param.snapshot or 4000, iterations // 4)))
     write_caffemodel(folder / f"{stage}.caffemodel", net.param, net.to_blobs())
     trained = time.monotonic()
     scores = evaluate(net, job.val, title=f"scoring {job.title(stage)}").scores()

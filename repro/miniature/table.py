@@ -12,7 +12,7 @@ JOBS = ("voc-fcn8s", "voc-fcn32s-fixed")
 
 
 @click.command(help=__doc__.splitlines()[0])
-@click.option("--runs", default="runs/miniature", show_default=True, help="folder of the runs; finished ones are not repeated")
+@click.option("--runs", default="runs/miniature", show_default=True, help="their folder; finished ones are not repeated")
 @click.option("--seeds", default=3, show_default=True, help="how many seeds, from 0")
 def main(runs, seeds):
     stages = {}
