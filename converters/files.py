@@ -7,10 +7,10 @@ from pathlib import Path
 
 
 @contextmanager
-def written_whole(path):
+def written_whole(path, flush=True):
     """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to `path`, on any error removed.
 
-    The temporary name keeps the suffix, since many writers choose their format by it.
+    flush: false leaves the flushing to the system, for what can be made again from another file. The temporary name keeps the suffix, since many writers choose their format by it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -23,8 +23,9 @@ def written_whole(path):
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
+        if flush:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

@@ -31,7 +31,7 @@ def draw_figure(path, job, weights, images):
         axes[0, column].set_title(title)
     if job.scale == "miniature":
         figure.suptitle("the miniature: drawn pictures, narrow nets; not the paper's results")
-    _add_legend(figure, job.val.classes, samples)
+    _add_legend(figure, job.val.classes, samples, len(columns))
     with written_whole(path) as temporary:
         figure.savefig(temporary, dpi=110)
     plt.close(figure)
@@ -42,7 +42,7 @@ def colour(labels):
     return voc_palette()[labels].astype(np.uint8)
 
 
-def _add_legend(figure, classes, samples):
+def _add_legend(figure, classes, samples, columns):
     shown = sorted({int(label) for sample in samples for label in np.unique(sample.labels)} - {VOID})
     handles = [plt.Rectangle((0, 0), 1, 1, color=voc_palette()[label] / 255) for label in shown]
-    figure.legend(handles, [classes[label] for label in shown], loc="outside lower center", ncols=8, fontsize="small")
+    figure.legend(handles, [classes[label] for label in shown], loc="outside lower center", ncols=2 * columns, fontsize="small")

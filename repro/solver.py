@@ -71,6 +71,7 @@ class Solver:
             self.losses.append(total / passes)
             with torch.no_grad():
                 self._apply_update(passes)
+            self.current_step = self._due_step()
             self.iter += 1
         return last
 
@@ -108,22 +109,27 @@ class Solver:
     def rate(self):
         """The learning rate of this iteration (SGDSolver, GetLearningRate)."""
         param, done = self.param, self.iter
-        if param.lr_policy == "step":
-            self.current_step = done // param.stepsize
-            return param.base_lr * param.gamma ** self.current_step
+        if param.lr_policy in ("step", "multistep"):
+            return param.base_lr * param.gamma ** self._due_step()
         if param.lr_policy == "exp":
             return param.base_lr * param.gamma ** done
         if param.lr_policy == "inv":
             return param.base_lr * (1 + param.gamma * done) ** -param.power
-        if param.lr_policy == "multistep":
-            while self.current_step < len(param.stepvalue) and done >= param.stepvalue[self.current_step]:
-                self.current_step += 1
-            return param.base_lr * param.gamma ** self.current_step
         if param.lr_policy == "poly":
+            if done > param.max_iter:
+                raise CaffeError(f"iteration {done}: lr_policy 'poly' ends at max_iter {param.max_iter}; raise max_iter")
             return param.base_lr * (1 - done / param.max_iter) ** param.power
         if param.lr_policy == "sigmoid":
             return param.base_lr / (1 + math.exp(-param.gamma * (done - param.stepsize)))
         return param.base_lr
+
+    def _due_step(self):
+        """How often the rate has dropped when this iteration is done; multistep drops once an iteration at most."""
+        param, taken = self.param, self.current_step
+        if param.lr_policy == "step":
+            return self.iter // param.stepsize
+        multistep = param.lr_policy == "multistep"
+        return taken + (multistep and taken < len(param.stepvalue) and self.iter >= param.stepvalue[taken])
 
     def feed_state(self):
         """The feed's state_dict, or None where it keeps none."""
@@ -150,6 +156,8 @@ class Solver:
 def _check(param):
     if param.type not in UPDATES:
         raise CaffeError(f"unknown solver type '{param.type}': known are {', '.join(UPDATES)}")
+    if param.type in ("AdaGrad", "RMSProp") and param.momentum:
+        raise CaffeError(f"{param.type} takes no momentum; leave it out")
     if param.lr_policy not in POLICIES:
         raise CaffeError(f"unknown lr_policy '{param.lr_policy}': known are {', '.join(POLICIES)}")
     if param.regularization_type not in ("L1", "L2"):

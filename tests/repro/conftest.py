@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 SHARED = Path(os.environ.get("SHARED", Path(__file__).parents[3] / "shared"))
 
@@ -16,3 +17,12 @@ def shared():
         return SHARED / name
 
     return find
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Nets this small are slower on several threads, and many times slower where others use the processor too."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
