@@ -62,9 +62,10 @@ def read(path, solver):
     targets = {f"weights/{item.name}": item.blob for item in solver.learnable}
     targets |= {f"history/{index}": blob for index, blob in enumerate(solver.history)}
     random_state = tensors.pop("random_state")
-    _put(path, targets, tensors)
-    torch.set_rng_state(random_state)
+    _require_match(path, targets, tensors)
     solver.go_on(about["iter"], about["current_step"], about["losses"], about["feed"])
+    _copy(targets, tensors)
+    torch.set_rng_state(random_state)
 
 
 def _read_caffe(path, solver):
@@ -76,13 +77,14 @@ def _read_caffe(path, solver):
         raise CaffeFileError(path, f"its weights '{state.learned_net}' are neither there nor beside it")
     targets = {f"history/{index}": blob for index, blob in enumerate(solver.history)}
     sources = {f"history/{index}": torch.from_numpy(np.array(blob)) for index, blob in enumerate(state.history)}
-    _put(path, targets, sources)
+    _require_match(path, targets, sources)
     solver.net.copy_from(weights)
+    _copy(targets, sources)
     solver.go_on(state.iter, state.current_step, (), None)
 
 
-def _put(path, targets, sources):
-    """Copy tensors by name; all names and shapes are checked before the first is touched."""
+def _require_match(path, targets, sources):
+    """Check names and shapes, before the first tensor is touched."""
     if targets.keys() != sources.keys():
         odd = sorted(targets.keys() ^ sources.keys())
         raise CaffeFileError(path, f"a snapshot of another net or solver type: {odd[0]} is on one side only")
@@ -90,9 +92,12 @@ def _put(path, targets, sources):
         if target.numel() != sources[name].numel():
             raise CaffeFileError(path, f"a snapshot of another net: its shape is {tuple(sources[name].shape)}, the net's "
                                        f"{tuple(target.shape)}", name)
-    with torch.no_grad():
-        for name, target in targets.items():
-            target.copy_(sources[name].reshape(target.shape))
+
+
+@torch.no_grad()
+def _copy(targets, sources):
+    for name, target in targets.items():
+        target.copy_(sources[name].reshape(target.shape))
 
 
 def _suffix(path):

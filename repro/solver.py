@@ -144,13 +144,13 @@ class Solver:
         snapshots.read(path, self)
 
     def go_on(self, iteration, current_step, losses, feed_state):
-        """Take over the counters of a snapshot whose tensors are in place already."""
-        self.iter, self.current_step = iteration, current_step
-        self.losses.clear()
-        self.losses.extend(losses)
+        """Take over what a snapshot says beside its tensors; the feed comes first, which may refuse."""
         if feed_state is not None and hasattr(self.feed, "load_state_dict"):
             self.feed.load_state_dict(feed_state)
             self._next = iter(self.feed)
+        self.iter, self.current_step = iteration, current_step
+        self.losses.clear()
+        self.losses.extend(losses)
 
 
 def _check(param):
