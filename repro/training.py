@@ -1,7 +1,10 @@
 """The training loop around a Solver: progress, a log, snapshots, and resuming."""
 
 import csv
+import signal
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 from tqdm import tqdm
@@ -9,6 +12,7 @@ from tqdm import tqdm
 import surgery
 from converters import CaffeError
 from converters.caffe_pb2 import LossParameter
+from converters.files import written_whole
 from converters.layers.loss import normalization_mode
 from repro.images import VOID
 
@@ -37,7 +41,8 @@ def train(solver, folder, iterations, every=0):
     """Run `solver` until it has done `iterations`, and return the mean loss per pixel of its last `average_loss` ones.
 
     `folder` gets log.csv, one line an iteration, and, each `every` iterations and on an interrupt, a snapshot; where it
-    holds a snapshot already, the run goes on from the newest. What is logged and shown bears the net's name.
+    holds a snapshot already, the run goes on from the newest. What is logged and shown bears the net's name. Ctrl-C ends
+    the run after the iteration; a second one at once, and then what came after the newest snapshot is done again.
     """
     title = solver.net.param.name
     folder = Path(folder)
@@ -48,27 +53,25 @@ def train(solver, folder, iterations, every=0):
         tqdm.write(f"{title}: going on from iteration {solver.iter}")
     log = _read_log(folder / "log.csv", solver.iter)
     began = time.monotonic() - (log[-1]["seconds"] if log else 0)
-    with (_open_log(folder / "log.csv", log) as file,
+    with (_open_log(folder / "log.csv", log) as file, _interrupts_held() as interrupts,
           tqdm(total=iterations, initial=solver.iter, desc=title, unit="it", disable=None) as progress):
         writer = csv.DictWriter(file, LOG_FIELDS)
-        try:
-            while solver.iter < iterations:
-                rate, loss = solver.rate(), solver.step()
-                seconds = round(time.monotonic() - began, 3)
-                log.append({"net": title, "iteration": solver.iter, "loss": loss, "loss_per_pixel": loss / pixels(solver),
-                            "rate": rate, "seconds": seconds})
-                writer.writerow(log[-1])
-                recent = _mean([row["loss_per_pixel"] for row in log[-solver.losses.maxlen:]])
-                status = f"loss {solver.smoothed_loss:.4g}, a pixel {recent:.3f}"
-                progress.set_postfix_str(status, refresh=False)
-                progress.update()
-                if progress.disable and solver.iter % max(1, iterations // REPORTS) == 0:
-                    tqdm.write(f"{title}: iteration {solver.iter} of {iterations}, {status}")
-                if every and solver.iter % every == 0:
-                    save_snapshot(solver, folder)
-        except KeyboardInterrupt:
-            save_snapshot(solver, folder)
-            raise
+        while solver.iter < iterations:
+            rate, loss = solver.rate(), solver.step()
+            seconds = round(time.monotonic() - began, 3)
+            log.append({"net": title, "iteration": solver.iter, "loss": loss, "loss_per_pixel": loss / pixels(solver),
+                        "rate": rate, "seconds": seconds})
+            writer.writerow(log[-1])
+            recent = _mean([row["loss_per_pixel"] for row in log[-solver.losses.maxlen:]])
+            status = f"loss {solver.smoothed_loss:.4g}, a pixel {recent:.3f}"
+            progress.set_postfix_str(status, refresh=False)
+            progress.update()
+            if progress.disable and solver.iter % max(1, iterations // REPORTS) == 0:
+                tqdm.write(f"{title}: iteration {solver.iter} of {iterations}, {status}")
+            if interrupts or every and solver.iter % every == 0:
+                save_snapshot(solver, folder)
+            if interrupts:
+                raise KeyboardInterrupt
     return _mean([row["loss_per_pixel"] for row in log[-solver.losses.maxlen:]])
 
 
@@ -111,11 +114,34 @@ def _read_log(path, iteration):
 
 
 def _open_log(path, rows):
-    file = path.open("w", newline="", buffering=1)
-    writer = csv.DictWriter(file, LOG_FIELDS)
-    writer.writeheader()
-    writer.writerows(rows)
-    return file
+    with written_whole(path) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.DictWriter(file, LOG_FIELDS)
+        writer.writeheader()
+        writer.writerows(rows)
+    return path.open("a", newline="", buffering=1)
+
+
+@contextmanager
+def _interrupts_held():
+    """Collect Ctrl-C in the list that is yielded, to be heeded between iterations: a snapshot of half of one is worthless.
+
+    A second one is not held. Only the main thread has signals; in any other the list stays empty.
+    """
+    interrupts = []
+
+    def hold(number, frame):
+        if interrupts:
+            raise KeyboardInterrupt
+        interrupts.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield interrupts
+        return
+    previous = signal.signal(signal.SIGINT, hold)
+    try:
+        yield interrupts
+    finally:
+        signal.signal(signal.SIGINT, previous)
 
 
 def _mean(values):
