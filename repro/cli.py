@@ -33,10 +33,13 @@ class Commands(click.Group):
             return super().invoke(context)
         except CaffeError as error:
             raise Failure(str(error)) from None
-        except FileNotFoundError as error:
-            raise Failure(f"{error.filename}: no such file or directory") from None
-        except (PermissionError, IsADirectoryError, NotADirectoryError) as error:
-            raise Failure(f"{error.filename}: {error.strerror.lower()}") from None
+        except click.BadParameter as error:
+            raise Failure(error.format_message()) from None
+        except BrokenPipeError:
+            raise  # who reads our output went away: click ends quietly
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            raise Failure(f"{place}{(error.strerror or str(error)).lower()}") from None
 
 
 class Failure(click.ClickException):
