@@ -12,7 +12,8 @@ _HOMES = {
     "converters.blob": ("read_blob",),
     "converters.solverstate": ("read_solverstate", "write_solverstate"),
     "converters.net": ("CaffeNet",),
-    "converters.layers": ("Layer", "register"),
+    "converters.layers": ("Layer", "layer_table", "register"),
+    "converters.preprocessing": ("Preprocessing", "read_metadata"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME_OF)

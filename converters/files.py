@@ -10,7 +10,8 @@ from pathlib import Path
 def written_whole(path, flush=True):
     """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to `path`, on any error removed.
 
-    flush: false leaves the flushing to the system, for what can be made again from another file. The temporary name keeps the suffix, since many writers choose their format by it.
+    flush: false leaves the flushing to the system, for what can be made again from another file. The temporary name keeps
+    the suffix, since many writers choose their format by it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
