@@ -57,7 +57,7 @@ def _msra(blob, filler, generator):
 
 def _positive_unitball(blob, filler, generator):
     blob.uniform_(0, 1, generator=generator)
-    blob.div_(blob.flatten(1).sum(1).reshape(-1, *[1] * (blob.ndim - 1)))
+    blob.div_(blob.reshape(len(blob), -1).sum(1).reshape(-1, *[1] * (blob.ndim - 1)))
 
 
 def _bilinear(blob, filler, generator):

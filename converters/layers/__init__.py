@@ -4,6 +4,7 @@ from converters.layers import (  # noqa: F401
     activation,
     arithmetic,
     arrangement,
+    classification,
     convolution,
     inner_product,
     inputs,
@@ -12,5 +13,6 @@ from converters.layers import (  # noqa: F401
     pooling,
 )
 from converters.layers.base import REGISTRY, Layer, register
+from converters.layers.table import LEFT_OUT, layer_table
 
-__all__ = ["REGISTRY", "Layer", "register"]
+__all__ = ["LEFT_OUT", "REGISTRY", "Layer", "layer_table", "register"]

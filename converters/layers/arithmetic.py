@@ -1,10 +1,10 @@
-"""Layers that add and multiply blobs: Eltwise and Scale."""
+"""Layers that add, multiply and sum up blobs."""
 
 from functools import reduce
 
 import torch
 
-from converters.caffe_pb2 import EltwiseParameter
+from converters.caffe_pb2 import EltwiseParameter, ReductionParameter
 from converters.layers.base import Layer, canonical_axis, constant, register
 
 
@@ -16,6 +16,8 @@ class Eltwise(Layer):
         super().__init__(param)
         eltwise = param.eltwise_param
         self.operation, self.coeff = eltwise.operation, list(eltwise.coeff)
+        if len(param.bottom) < 2:
+            raise self.error("wants at least two bottoms")
         if self.coeff and (len(self.coeff) != len(param.bottom) or self.operation != EltwiseParameter.SUM):
             raise self.error("coeff wants one number for each bottom, and only with SUM")
 
@@ -28,8 +30,9 @@ class Eltwise(Layer):
             return reduce(torch.add, bottoms)
         if self.operation == EltwiseParameter.PROD:
             return reduce(torch.mul, bottoms)
-        # On a tie Caffe's gradient goes to the earlier bottom whole; torch.maximum would halve it.
-        return reduce(lambda top, bottom: torch.where(bottom > top, bottom, top), bottoms)
+        # Of the first two, the second takes a tie with its whole gradient, later ones yield; torch.maximum would halve it.
+        top = torch.where(bottoms[0] > bottoms[1], bottoms[0], bottoms[1])
+        return reduce(lambda top, bottom: torch.where(bottom > top, bottom, top), bottoms[2:], top)
 
 
 def aligned(operand, bottom, axis, layer):
@@ -78,3 +81,45 @@ class Scale(Layer):
     def forward(self, bottom, operand=None):
         top = bottom * aligned(self.weight if operand is None else operand, bottom, self.axis, self)
         return top + aligned(self.bias, bottom, self.axis, self) if "bias" in self.blob_names else top
+
+
+@register("Bias")
+class Bias(Layer):
+    """The first bottom plus a learned blob or the second bottom (bias_layer.cpp)."""
+
+    def __init__(self, param):
+        super().__init__(param)
+        bias = param.bias_param
+        self.axis, self.num_axes = bias.axis, bias.num_axes
+        if len(param.bottom) == 1:
+            self.blob_names = ("bias",)
+            self.fillers = (bias.filler if bias.HasField("filler") else None,)
+
+    def blob_shapes(self, bottom, operand=None):
+        return (covered(bottom, self.axis, self.num_axes, self),)
+
+    def forward(self, bottom, operand=None):
+        return bottom + aligned(self.bias if operand is None else operand, bottom, self.axis, self)
+
+
+@register("Reduction")
+class Reduction(Layer):
+    """coeff times the sum, the sum of magnitudes or squares, or the mean over all axes from `axis` on
+    (reduction_layer.cpp)."""
+
+    def __init__(self, param):
+        super().__init__(param)
+        reduction = param.reduction_param
+        self.operation, self.axis, self.coeff = reduction.operation, reduction.axis, reduction.coeff
+
+    def forward(self, bottom):
+        axis = canonical_axis(self.axis, bottom.ndim, self)
+        return OPERATIONS[self.operation](bottom.flatten(axis)) * self.coeff
+
+
+OPERATIONS = {
+    ReductionParameter.SUM: lambda rows: rows.sum(-1),
+    ReductionParameter.ASUM: lambda rows: rows.abs().sum(-1),
+    ReductionParameter.SUMSQ: lambda rows: (rows * rows).sum(-1),
+    ReductionParameter.MEAN: lambda rows: rows.mean(-1),
+}

@@ -1,8 +1,10 @@
-"""Layers that move numbers without changing them: Concat, Crop, Split and Silence."""
+"""Layers that move numbers without changing them."""
+
+import math
 
 import torch
 
-from converters.layers.base import Layer, canonical_axis, register
+from converters.layers.base import Layer, canonical_axis, check_indices, register
 
 
 @register("Concat")
@@ -21,6 +23,33 @@ class Concat(Layer):
                     bottom.shape[i] != bottoms[0].shape[i] for i in range(bottom.ndim) if i != axis):
                 raise self.error(f"shapes {tuple(bottoms[0].shape)} and {tuple(bottom.shape)} differ beside axis {axis}")
         return torch.cat(bottoms, axis)
+
+
+@register("Slice")
+class Slice(Layer):
+    """Cuts the bottom along `axis` at each slice_point, or into equal parts, one for each top (slice_layer.cpp)."""
+
+    def __init__(self, param):
+        super().__init__(param)
+        slices = param.slice_param
+        if slices.HasField("axis") and slices.HasField("slice_dim"):
+            raise self.error("give axis or slice_dim, not both")
+        self.axis = slices.slice_dim if slices.HasField("slice_dim") else slices.axis
+        self.points, self.tops = list(slices.slice_point), len(param.top)
+        if self.points and len(self.points) != self.tops - 1:
+            raise self.error(f"{len(self.points)} slice_points for {self.tops} tops: there must be one less than tops")
+
+    def forward(self, bottom):
+        axis = canonical_axis(self.axis, bottom.ndim, self)
+        size = bottom.shape[axis]
+        if not self.points and size % self.tops:
+            raise self.error(f"axis {axis} of {size} does not divide into {self.tops} tops; give slice_points")
+        points = self.points or [size // self.tops * i for i in range(1, self.tops)]
+        ends = [0, *points, size]
+        if any(end <= start for start, end in zip(ends, ends[1:], strict=False)):
+            raise self.error(f"slice_points {points} must rise and lie inside axis {axis} of {size}")
+        tops = tuple(bottom.narrow(axis, start, end - start) for start, end in zip(ends, ends[1:], strict=False))
+        return tops if self.tops > 1 else bottom
 
 
 @register("Crop")
@@ -46,7 +75,7 @@ class Crop(Layer):
 
 @register("Split")
 class Split(Layer):
-    """Every top is the bottom (split_layer.cpp; gradients are added, as autograd does anyway)."""
+    """Every top is the bottom (split_layer.cpp)."""
 
     def __init__(self, param):
         super().__init__(param)
@@ -62,3 +91,93 @@ class Silence(Layer):
 
     def forward(self, *bottoms):
         return ()
+
+
+@register("Flatten")
+class Flatten(Layer):
+    """The axes from `axis` to `end_axis`, both counted in, as one (flatten_layer.cpp)."""
+
+    def __init__(self, param):
+        super().__init__(param)
+        self.axis, self.end_axis = param.flatten_param.axis, param.flatten_param.end_axis
+
+    def forward(self, bottom):
+        start = canonical_axis(self.axis, bottom.ndim, self)
+        end = canonical_axis(self.end_axis, bottom.ndim, self)
+        if end < start - 1:
+            raise self.error(f"end_axis {end} lies before axis {start}")
+        shape = bottom.shape
+        return bottom.reshape(*shape[:start], math.prod(shape[start:end + 1]), *shape[end + 1:])
+
+
+@register("Reshape")
+class Reshape(Layer):
+    """The same numbers in another shape (reshape_layer.cpp).
+
+    Of `shape`, which replaces num_axes axes from `axis` on, 0 copies the bottom's axis and one -1 is inferred.
+    """
+
+    def __init__(self, param):
+        super().__init__(param)
+        reshape = param.reshape_param
+        self.dims, self.axis, self.num_axes = list(reshape.shape.dim), reshape.axis, reshape.num_axes
+        if self.dims.count(-1) > 1 or min(self.dims, default=0) < -1 or self.num_axes < -1:
+            raise self.error(f"shape {self.dims}, num_axes {self.num_axes}: one dim at most may be -1, none less")
+
+    def forward(self, bottom):
+        shape, ndim = bottom.shape, bottom.ndim
+        start = self.axis if self.axis >= 0 else ndim + 1 + self.axis
+        end = ndim if self.num_axes == -1 else start + self.num_axes
+        if not 0 <= start <= end <= ndim:
+            raise self.error(f"axis {self.axis}, num_axes {self.num_axes} are out of range for a bottom of {ndim} axes")
+        if any(dim == 0 and start + i >= ndim for i, dim in enumerate(self.dims)):
+            raise self.error(f"shape {self.dims} copies an axis that the bottom of shape {tuple(shape)} does not have")
+        dims = [shape[start + i] if dim == 0 else dim for i, dim in enumerate(self.dims)]
+        dims = [*shape[:start], *dims, *shape[end:]]
+        known = math.prod(dim for dim in dims if dim != -1)
+        if bottom.numel() % known if -1 in dims else bottom.numel() != known:
+            raise self.error(f"a bottom of shape {tuple(shape)} does not fit into {tuple(dims)}")
+        return bottom.reshape(dims)
+
+
+@register("Tile")
+class Tile(Layer):
+    """The bottom `tiles` times along `axis` (tile_layer.cpp)."""
+
+    def __init__(self, param):
+        super().__init__(param)
+        self.axis, self.tiles = param.tile_param.axis, param.tile_param.tiles
+        if self.tiles < 1:
+            raise self.error("tiles must be given and positive")
+
+    def forward(self, bottom):
+        return torch.cat([bottom] * self.tiles, canonical_axis(self.axis, bottom.ndim, self))
+
+
+@register("BatchReindex")
+class BatchReindex(Layer):
+    """The items of the first bottom in the order that the second, of shape (M,), says (batch_reindex_layer.cpp)."""
+
+    def forward(self, bottom, order):
+        if order.ndim != 1:
+            raise self.error(f"the second bottom must have one axis, not shape {tuple(order.shape)}")
+        return bottom.index_select(0, check_indices(order, bottom.shape[0], self))
+
+
+@register("Filter")
+class Filter(Layer):
+    """The items of every other bottom where the last one, the selector of shape (N, 1, ...), is not zero
+    (filter_layer.cpp).
+
+    How many there are depends on the data: until they are known, shapes are those of the bottoms, as in Caffe.
+    """
+
+    def forward(self, *bottoms):
+        *bottoms, selector = bottoms
+        if not bottoms or any(bottom.shape[0] != selector.numel() for bottom in bottoms):
+            raise self.error(f"a selector of shape {tuple(selector.shape)} for bottoms of shape "
+                             f"{', '.join(str(tuple(bottom.shape)) for bottom in bottoms)}: it wants one number an item")
+        if not selector.is_meta:
+            chosen = selector.flatten().nonzero().squeeze(1)
+            bottoms = [bottom.index_select(0, chosen) for bottom in bottoms]
+        return tuple(bottoms) if len(bottoms) > 1 else bottoms[0]

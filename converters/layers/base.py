@@ -20,7 +20,9 @@ def register(*types):
             def forward(self, bottom):
                 return 2 * bottom
 
-    A layer with parameter blobs also sets `blob_names` and says their shapes in `blob_shapes`.
+    A layer's settings are in the LayerParameter that `__init__` takes. One with parameter blobs also sets `blob_names` and
+    says their shapes in `blob_shapes`; a loss sets `loss_weight` to 1. Bottoms are forward's arguments; several tops are a
+    tuple. Fields that caffe.proto does not know do not survive reading: give such settings in the class.
     """
 
     def add(cls):
@@ -47,6 +49,7 @@ class Layer(nn.Module):
     def __init__(self, param):
         super().__init__()
         self.layer_name, self.type = param.name, param.type
+        self.own_shapes = {}  # of the blobs that are another layer's in another shape
         self.frozen = {index for index, spec in enumerate(param.param) if spec.lr_mult == 0}
 
     def blob_shapes(self, *bottoms):
@@ -61,21 +64,36 @@ class Layer(nn.Module):
             else:
                 self.register_parameter(name, None)
 
-    def make_blob(self, index, shape, device=None):
-        """Make blob `index` with this shape and fill it as described."""
-        blob = torch.zeros(tuple(shape), device=device)
+    def make_blob(self, index, shape, like=None):
+        """Make blob `index` with this shape and fill it as described, where the tensor `like` is and of its type."""
+        blob = torch.zeros(tuple(shape))
         if index < len(self.fillers) and self.fillers[index] is not None and not blob.is_meta:
             try:
                 fill(blob, self.fillers[index])
             except CaffeError as error:
                 raise self.error(error) from None
+        if like is not None and not like.is_meta:
+            blob = blob.to(like.device, like.dtype if like.is_floating_point() else None)
         if not self.buffers_only:
             blob = nn.Parameter(blob, requires_grad=index not in self.frozen)
         setattr(self, self.blob_names[index], blob)
 
+    def share_blob(self, index, owner, shape):
+        """Take another layer's blob as blob `index`; one of another shape is seen in this one (share_mode PERMISSIVE)."""
+        name = self.blob_names[index]
+        setattr(self, name, owner)
+        if tuple(owner.shape) != tuple(shape):
+            self.own_shapes[name] = tuple(shape)
+
     def blobs(self):
         """The parameter blobs as tensors, in Caffe's order; None where not made yet."""
-        return [getattr(self, name) for name in self.blob_names]
+        blobs = [getattr(self, name) for name in self.blob_names]
+        return [blob.view(self.own_shapes[name]) if name in self.own_shapes else blob
+                for name, blob in zip(self.blob_names, blobs, strict=True)]
+
+    def blobs_by_name(self):
+        """{name: parameter blob} of those that are made."""
+        return {name: blob for name, blob in zip(self.blob_names, self.blobs(), strict=True) if blob is not None}
 
     def error(self, reason):
         """A CaffeError that names this layer."""
@@ -85,12 +103,6 @@ class Layer(nn.Module):
         shapes = [f"{name}={tuple(blob.shape)}" for name, blob in zip(self.blob_names, self.blobs(), strict=True)
                   if blob is not None]
         return ", ".join([self.type, *shapes])
-
-    def _load_from_state_dict(self, state_dict, prefix, *args):
-        for index, name in enumerate(self.blob_names):
-            if getattr(self, name) is None and prefix + name in state_dict:
-                self.make_blob(index, state_dict[prefix + name].shape)
-        super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 def constant(value):
@@ -103,3 +115,22 @@ def canonical_axis(axis, ndim, layer):
     if not -ndim <= axis < ndim:
         raise layer.error(f"axis {axis} is out of range for a bottom of {ndim} axes")
     return axis % ndim
+
+
+def check_indices(values, size, layer, what="index"):
+    """`values` as whole numbers; one outside [0, size) is an error that names the layer.
+
+    Only looked at on the CPU, where it costs no waiting, and not while a graph is being captured.
+    """
+    indices = values.long()
+    if indices.device.type == "cpu" and indices.numel() and not torch.compiler.is_compiling():
+        low, high = indices.aminmax()
+        if low < 0 or high >= size:
+            raise layer.error(f"{what} {int(low if low < 0 else high)} is outside 0 to {size - 1}")
+    return indices
+
+
+def root(squares, slack):
+    """The square root of `squares`, with Caffe's gradient 1 / (2 * (root + slack)), finite at zero."""
+    value = squares.detach().sqrt()
+    return value + (squares - squares.detach()) / (2 * (value + slack))

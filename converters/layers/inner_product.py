@@ -1,15 +1,18 @@
-"""InnerProduct (inner_product_layer.cpp)."""
+"""Fully connected layers: InnerProduct and Embed."""
 
 import math
 
-import torch
+import torch.nn.functional as F
 
-from converters.layers.base import Layer, canonical_axis, register
+from converters.layers.base import Layer, canonical_axis, check_indices, register
 
 
 @register("InnerProduct")
 class InnerProduct(Layer):
-    """A matrix product over all axes from `axis` on. Weights (num_output, K), or (K, num_output) if transposed."""
+    """A matrix product over all axes from `axis` on (inner_product_layer.cpp).
+
+    Weights (num_output, K), or (K, num_output) if transposed; bias (num_output,).
+    """
 
     def __init__(self, param):
         super().__init__(param)
@@ -28,4 +31,32 @@ class InnerProduct(Layer):
         axis = canonical_axis(self.axis, bottom.ndim, self)
         top = bottom.flatten(axis)
         weight = self.weight.t() if self.transpose else self.weight
-        return torch.nn.functional.linear(top, weight, self.bias if "bias" in self.blob_names else None)
+        if top.shape[-1] != weight.shape[1]:
+            raise self.error(f"a bottom of shape {tuple(bottom.shape)} has {top.shape[-1]} numbers from axis {axis} on, the "
+                             f"weights want {weight.shape[1]}")
+        return F.linear(top, weight, self.bias if "bias" in self.blob_names else None)
+
+
+@register("Embed")
+class Embed(Layer):
+    """A learned vector for each whole number of the bottom (embed_layer.cpp).
+
+    Weights (input_dim, num_output), bias (num_output,); the top has one axis more than the bottom.
+    """
+
+    def __init__(self, param):
+        super().__init__(param)
+        embed = param.embed_param
+        self.num_output, self.input_dim = embed.num_output, embed.input_dim
+        if not self.num_output or not self.input_dim:
+            raise self.error("num_output and input_dim must be positive")
+        self.blob_names = ("weight", "bias") if embed.bias_term else ("weight",)
+        self.fillers = (embed.weight_filler if embed.HasField("weight_filler") else None,
+                        embed.bias_filler if embed.HasField("bias_filler") else None)
+
+    def blob_shapes(self, bottom):
+        return (self.input_dim, self.num_output), (self.num_output,)
+
+    def forward(self, bottom):
+        top = F.embedding(check_indices(bottom, self.input_dim, self), self.weight)
+        return top + self.bias if "bias" in self.blob_names else top

@@ -1,14 +1,21 @@
-"""Layers without bottoms: their tops are what the caller feeds."""
+"""Layers without bottoms: what the caller feeds, what a filler makes, what is learned."""
 
+import torch
+
+from converters.caffe_pb2 import FillerParameter
+from converters.errors import CaffeError
+from converters.fillers import fill
 from converters.layers.base import Layer, register
 
 
 @register("Input", "Data", "ImageData", "HDF5Data", "MemoryData", "WindowData", "Python")
 class Input(Layer):
-    """A source of data. Whatever Caffe would read it from, here its tops are inputs of the net.
+    """A source of data, whose tops become inputs of the net (input_layer.cpp).
 
-    `shapes` holds the declared shape of each top, or None where the description gives none.
+    Whatever Caffe would read them from, here the caller feeds them. A Python layer that computes is refused.
     """
+
+    # `shapes` holds the declared shape of each top, or None where the description gives none.
 
     def __init__(self, param):
         super().__init__(param)
@@ -22,3 +29,53 @@ class Input(Layer):
             memory = param.memory_data_param
             declared = [(memory.batch_size, memory.channels, memory.height, memory.width), (memory.batch_size,)]
         self.shapes = (declared or [None]) * len(param.top) if len(declared) < 2 else declared
+
+
+@register("DummyData")
+class DummyData(Layer):
+    """Tops that fillers make, random ones anew in every pass (dummy_data_layer.cpp)."""
+
+    def __init__(self, param):
+        super().__init__(param)
+        dummy, tops = param.dummy_data_param, len(param.top)
+        legacy = (dummy.num, dummy.channels, dummy.height, dummy.width)
+        if any(legacy) and dummy.shape:
+            raise self.error("give shape, or num, channels, height and width, not both")
+        if any(legacy):
+            dims = [self._for_each_top(values, tops, "num, channels, height and width") for values in legacy]
+            self.shapes = list(zip(*dims, strict=True))
+        else:
+            self.shapes = self._for_each_top([tuple(shape.dim) for shape in dummy.shape], tops, "shape")
+        self.data_fillers = self._for_each_top(list(dummy.data_filler) or [FillerParameter()], tops, "data_filler")
+        # Says on which device and in which precision the tops are wanted.
+        self.register_buffer("like", torch.empty(0), persistent=False)
+
+    def _for_each_top(self, values, tops, what):
+        if len(values) not in (1, tops):
+            raise self.error(f"{what}: give one, or one for each of the {tops} tops, not {len(values)}")
+        return list(values) * tops if len(values) == 1 else list(values)
+
+    def forward(self):
+        try:
+            tops = tuple(fill(self.like.new_empty(shape), filler)
+                         for shape, filler in zip(self.shapes, self.data_fillers, strict=True))
+        except CaffeError as error:
+            raise self.error(error) from None
+        return tops if len(tops) > 1 else tops[0]
+
+
+@register("Parameter")
+class Parameter(Layer):
+    """A learned blob as a top; it starts at zero (parameter_layer.cpp)."""
+
+    blob_names = ("weight",)
+
+    def __init__(self, param):
+        super().__init__(param)
+        self.shape = tuple(param.parameter_param.shape.dim)
+
+    def blob_shapes(self):
+        return (self.shape,)
+
+    def forward(self):
+        return self.weight.view_as(self.weight)  # a view, so that the top is not the parameter itself

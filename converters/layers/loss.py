@@ -1,18 +1,21 @@
-"""Softmax and the losses."""
+"""Softmax and the losses (loss_layer.cpp)."""
 
 import math
 
 import torch
+import torch.nn.functional as F
 
-from converters.caffe_pb2 import LossParameter
-from converters.layers.base import Layer, canonical_axis, register
+from converters.blob import read_blob
+from converters.caffe_pb2 import HingeLossParameter, LossParameter
+from converters.layers.base import Layer, canonical_axis, check_indices, register, root
 
 LOG_FLT_MIN = math.log(torch.finfo(torch.float32).tiny)
+LOG_THRESHOLD = 1e-20  # kLOG_THRESHOLD: the smallest probability of which a loss takes the logarithm
 
 
 @register("Softmax")
 class Softmax(Layer):
-    """(softmax_layer.cpp)"""
+    """exp(x) over its sum along `axis` (softmax_layer.cpp)."""
 
     def __init__(self, param):
         super().__init__(param)
@@ -43,39 +46,176 @@ def normalizer(mode, outer, inner, valid):
     return max(1, counts[mode])
 
 
+def at_least(values, limit):
+    """max(values, limit), but with the gradient of `values`: Caffe's gradients do not know of the limit."""
+    return values + (values.detach().clamp(min=limit) - values.detach())
+
+
+class _Loss(Layer):
+    loss_weight = 1.0
+
+    def __init__(self, param):
+        super().__init__(param)
+        self.tops = len(param.top)
+        self.ignore = param.loss_param.ignore_label if param.loss_param.HasField("ignore_label") else None
+
+    def targets(self, labels, scores, axis):
+        """(labels along `axis` of the scores, ignored ones 0; where they are ignored or None; how many are not, or None)."""
+        shape, labels = scores.shape, labels.detach()
+        if labels.numel() != scores.numel() // shape[axis]:
+            raise self.error(f"{labels.numel()} labels for {scores.numel() // shape[axis]} predictions: scores are "
+                             f"{tuple(shape)}, labels {tuple(labels.shape)}")
+        labels = labels.reshape(*shape[:axis], 1, *shape[axis + 1:])
+        if self.ignore is None:
+            return check_indices(labels, shape[axis], self, "label"), None, None
+        ignored = labels.long() == self.ignore
+        labels = check_indices(labels.masked_fill(ignored, 0), shape[axis], self, "label")
+        return labels, ignored, ignored.numel() - ignored.sum()
+
+
 @register("SoftmaxWithLoss")
-class SoftmaxWithLoss(Layer):
+class SoftmaxWithLoss(_Loss):
     """Multinomial logistic loss of the softmax over `axis` (softmax_loss_layer.cpp).
 
     Bottoms: scores (N, C, ...) and labels (N, 1, ...) or (N, ...), whole numbers in any type. Labels equal to
     ignore_label count neither in the loss nor in a VALID normalization. A second top is the probabilities.
     """
 
-    loss_weight = 1.0
-
     def __init__(self, param):
         super().__init__(param)
-        self.axis, self.tops = param.softmax_param.axis, len(param.top)
-        self.ignore = param.loss_param.ignore_label if param.loss_param.HasField("ignore_label") else None
+        self.axis = param.softmax_param.axis
         self.mode = normalization_mode(param.loss_param)
 
     def forward(self, scores, labels):
         axis = canonical_axis(self.axis, scores.ndim, self)
-        outer, inner = math.prod(scores.shape[:axis]), math.prod(scores.shape[axis + 1:])
-        if labels.numel() != outer * inner:
-            raise self.error(f"{labels.numel()} labels for {outer * inner} predictions: scores are {tuple(scores.shape)}, "
-                             f"labels {tuple(labels.shape)}")
+        target, ignored, valid = self.targets(labels, scores, axis)
         log_probabilities = scores.log_softmax(axis)
-        target = labels.long().reshape(*scores.shape[:axis], 1, *scores.shape[axis + 1:])
-        valid = None
-        if self.ignore is not None:
-            ignored = target == self.ignore
-            valid = target.numel() - ignored.sum()
-            target = target.masked_fill(ignored, 0)
-        picked = log_probabilities.gather(axis, target)
-        # Caffe takes the logarithm of max(p, FLT_MIN), but its gradient does not know of the limit.
-        picked = picked + (picked.detach().clamp(min=LOG_FLT_MIN) - picked.detach())
-        if self.ignore is not None:
+        picked = at_least(log_probabilities.gather(axis, target), LOG_FLT_MIN)
+        if ignored is not None:
             picked = picked.masked_fill(ignored, 0)
+        outer, inner = math.prod(scores.shape[:axis]), math.prod(scores.shape[axis + 1:])
         loss = -picked.sum() / normalizer(self.mode, outer, inner, valid)
         return (loss, log_probabilities.exp()) if self.tops > 1 else loss
+
+
+@register("InfogainLoss")
+class InfogainLoss(_Loss):
+    """Minus the sum of H[label, c] * log softmax(scores)[c] (infogain_loss_layer.cpp).
+
+    H (C, C) is the third bottom or the file `source`, a BlobProto. Otherwise as SoftmaxWithLoss.
+    """
+
+    def __init__(self, param):
+        super().__init__(param)
+        self.axis = param.infogain_loss_param.axis
+        if param.loss_param.HasField("normalize"):
+            raise self.error("takes normalization, not the older normalize")
+        self.mode = param.loss_param.normalization
+        infogain = None
+        if len(param.bottom) < 3:
+            if not param.infogain_loss_param.source:
+                raise self.error("wants the infogain matrix, as a third bottom or as the file `source`")
+            infogain = torch.from_numpy(read_blob(param.infogain_loss_param.source).copy())
+        self.register_buffer("infogain", infogain, persistent=False)
+
+    def forward(self, scores, labels, infogain=None):
+        axis = canonical_axis(self.axis, scores.ndim, self)
+        classes = scores.shape[axis]
+        infogain = self.infogain if infogain is None else infogain.detach()
+        if infogain.numel() != classes**2:
+            raise self.error(f"an infogain matrix of shape {tuple(infogain.shape)} for {classes} classes")
+        target, ignored, valid = self.targets(labels, scores, axis)
+        log_probabilities = scores.log_softmax(axis)
+        rows = infogain.reshape(classes, classes)[target.squeeze(axis)].movedim(-1, axis)
+        gains = rows * at_least(log_probabilities, math.log(LOG_THRESHOLD))
+        if ignored is not None:
+            gains = gains.masked_fill(ignored, 0)
+        outer, inner = math.prod(scores.shape[:axis]), math.prod(scores.shape[axis + 1:])
+        loss = -gains.sum() / normalizer(self.mode, outer, inner, valid)
+        return (loss, log_probabilities.exp()) if self.tops > 1 else loss
+
+
+@register("MultinomialLogisticLoss")
+class MultinomialLogisticLoss(_Loss):
+    """Minus the mean logarithm of the probability of each item's label (multinomial_logistic_loss_layer.cpp).
+
+    Bottoms: probabilities (N, C) and labels (N,).
+    """
+
+    def forward(self, probabilities, labels):
+        rows = probabilities.flatten(1)
+        picked = rows.gather(1, self.targets(labels, rows, 1)[0])
+        # Caffe's gradient is 1 / max(p, limit), below the limit too.
+        return -at_least(picked, LOG_THRESHOLD).log().sum() / len(rows)
+
+
+@register("EuclideanLoss")
+class EuclideanLoss(_Loss):
+    """Half the mean over the items of the summed squared differences, with gradients to both (euclidean_loss_layer.cpp)."""
+
+    def forward(self, bottom, target):
+        if bottom.shape[0] != target.shape[0] or bottom.numel() != target.numel():
+            raise self.error(f"bottoms differ in shape: {tuple(bottom.shape)} and {tuple(target.shape)}")
+        return (bottom - target.reshape(bottom.shape)).square().sum() / (2 * bottom.shape[0])
+
+
+@register("HingeLoss")
+class HingeLoss(_Loss):
+    """The mean over the items of the summed one-against-all hinge losses, norm L1 or squared, L2 (hinge_loss_layer.cpp)."""
+
+    def __init__(self, param):
+        super().__init__(param)
+        self.squared = param.hinge_loss_param.norm == HingeLossParameter.L2
+
+    def forward(self, scores, labels):
+        rows = scores.flatten(1)
+        sign = torch.ones_like(rows).scatter(1, self.targets(labels, rows, 1)[0], -1)
+        margins = F.relu(1 + sign * rows)
+        return (margins.square() if self.squared else margins).sum() / len(rows)
+
+
+@register("SigmoidCrossEntropyLoss")
+class SigmoidCrossEntropyLoss(_Loss):
+    """Cross entropy of sigmoid(scores) with targets in [0, 1] (sigmoid_cross_entropy_loss_layer.cpp).
+
+    The sum is divided by the number of items unless loss_param asks otherwise. Targets equal to ignore_label do not count.
+    """
+
+    def __init__(self, param):
+        super().__init__(param)
+        self.mode = normalization_mode(param.loss_param, LossParameter.BATCH_SIZE)
+
+    def forward(self, scores, targets):
+        if scores.numel() != targets.numel() or scores.shape[0] != targets.shape[0]:
+            raise self.error(f"bottoms differ in shape: {tuple(scores.shape)} and {tuple(targets.shape)}")
+        targets = targets.detach().reshape(scores.shape).to(scores.dtype)
+        losses, valid = F.binary_cross_entropy_with_logits(scores, targets, reduction="none"), None
+        if self.ignore is not None:
+            ignored = targets.long() == self.ignore
+            losses, valid = losses.masked_fill(ignored, 0), ignored.numel() - ignored.sum()
+        items = scores.shape[0]
+        return losses.sum() / normalizer(self.mode, items, scores.numel() // items, valid)
+
+
+@register("ContrastiveLoss")
+class ContrastiveLoss(_Loss):
+    """Half the mean of d^2 for similar pairs and max(margin - d, 0)^2 for others, d their distance
+    (contrastive_loss_layer.cpp).
+
+    Bottoms: two of shape (N, C) and one of N numbers, not zero where the pair is similar. With legacy_version others
+    cost max(margin - d^2, 0).
+    """
+
+    def __init__(self, param):
+        super().__init__(param)
+        self.margin = param.contrastive_loss_param.margin
+        self.legacy = param.contrastive_loss_param.legacy_version
+
+    def forward(self, left, right, similar):
+        if left.shape != right.shape or similar.numel() != left.shape[0] or left[0].numel() != left.shape[1]:
+            raise self.error(f"wants bottoms (N, C), (N, C) and (N,), got {tuple(left.shape)}, {tuple(right.shape)} and "
+                             f"{tuple(similar.shape)}")
+        squared = (left - right).flatten(1).square().sum(1)
+        short = F.relu(self.margin - (squared if self.legacy else root(squared, 1e-4)))
+        apart = short if self.legacy else short.square()
+        return torch.where(similar.flatten().long() != 0, squared, apart).sum() / (2 * left.shape[0])
