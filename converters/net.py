@@ -1,13 +1,16 @@
 """CaffeNet: a net description as a PyTorch module (net.cpp)."""
 
+import inspect
+import math
+import os
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from converters.caffe_pb2 import NetParameter
+from converters.caffe_pb2 import NetParameter, ParamSpec
 from converters.errors import CaffeError
-from converters.layers import REGISTRY
+from converters.layers import LEFT_OUT, REGISTRY
 from converters.layers.inputs import Input
 from converters.phase import filter_net
 
@@ -22,12 +25,13 @@ class Learnable(NamedTuple):
 
 
 class Step(NamedTuple):
-    """One layer of a forward pass, and the blobs that nobody needs after it."""
+    """One layer of a forward pass."""
 
     layer: nn.Module
     bottoms: tuple
     tops: tuple
-    done: tuple
+    cut: frozenset  # the places of the bottoms that get no gradient (propagate_down: false)
+    done: tuple  # the blobs that nobody needs after it
 
 
 class CopyReport(NamedTuple):
@@ -52,8 +56,10 @@ class CaffeNet(nn.Module):
     Attributes: `param` the NetParameter of this phase, `layers` {name: Layer}, `inputs` and `outputs` lists of blob names.
     """
 
-    def __init__(self, net, phase="test", level=0, stages=()):
+    def __init__(self, net, phase="test", level=None, stages=()):
         super().__init__()
+        is_file = not isinstance(net, NetParameter) and os.path.exists(net)
+        source = str(net) if is_file else "the net"
         if not isinstance(net, NetParameter):
             from converters.prototxt import read_prototxt
             net = read_prototxt(net)
@@ -64,24 +70,24 @@ class CaffeNet(nn.Module):
         self.inputs, self.input_shapes, self.outputs = [], {}, []
         self._steps, self._loss_weights, self._plans, self._shared = [], {}, {}, {}
         for param in self.param.layer:
-            self._add_layer(param)
+            self._add_layer(param, source)
         self._find_outputs()
         self._let_relu_overwrite()
         self.train(phase == "train")
-        if self.inputs and all(self.input_shapes.values()):
+        if all(self.input_shapes.values()):
             self.reshape()
 
-    def _add_layer(self, param):
+    def _add_layer(self, param, source):
         if param.type not in REGISTRY:
-            raise CaffeError(
-                f"layer '{param.name}': unknown layer type '{param.type}' in net '{self.param.name}': known types are in "
-                "converters.layers.REGISTRY; make one of your own with @converters.register")
+            reason = LEFT_OUT.get(param.type, "make one of your own with @converters.register")
+            raise CaffeError(f"layer '{param.name}' in {source}: unknown layer type '{param.type}': {reason}")
         key = param.name.replace(".", "_")
         if key in self._modules or not key:
             raise CaffeError(f"layer '{param.name}' ({param.type}): its name is "
                              f"{'empty' if not key else 'taken by another layer'}; rename it")
         layer = REGISTRY[param.type](param)
         layer.declare_blobs()
+        self._check_bottoms(layer, param)
         for bottom in param.bottom:
             if not any(bottom in step.tops for step in self._steps):
                 self._add_input(bottom, None)
@@ -92,11 +98,27 @@ class CaffeNet(nn.Module):
             for top in param.top:
                 if top not in param.bottom and (top in self.inputs or any(top in step.tops for step in self._steps)):
                     raise layer.error(f"top '{top}' is made by another layer already")
-            self._steps.append(Step(layer, tuple(param.bottom), tuple(param.top), ()))
+            # A loss that names no top has one all the same, which no layer can take (AutoTopBlobs).
+            tops = tuple(param.top) or ((f"{param.name} (automatic)",) if layer.loss_weight else ())
+            cut = frozenset(i for i, propagate in enumerate(param.propagate_down) if not propagate)
+            self._steps.append(Step(layer, tuple(param.bottom), tops, cut, ()))
+            if len(param.loss_weight) not in (0, len(tops)):
+                raise layer.error(f"{len(param.loss_weight)} loss_weights for {len(tops)} tops: give none, or one for each")
             weights = list(param.loss_weight) or [layer.loss_weight]
-            self._loss_weights.update({top: weight for top, weight in zip(param.top, weights, strict=False) if weight})
+            self._loss_weights.update({top: weight for top, weight in zip(tops, weights, strict=False) if weight})
         self.layers[param.name] = layer
         self._modules[key] = layer  # not add_module: that refuses names like "loss"
+
+    @staticmethod
+    def _check_bottoms(layer, param):
+        wanted = inspect.signature(layer.forward)
+        try:
+            wanted.bind(*param.bottom)
+        except TypeError:
+            raise layer.error(f"wants bottoms {wanted}, has {len(param.bottom)}") from None
+        if len(param.propagate_down) not in (0, len(param.bottom)):
+            raise layer.error(f"{len(param.propagate_down)} values of propagate_down for {len(param.bottom)} bottoms: give "
+                              "none, or one for each")
 
     def _add_input(self, blob, shape):
         if blob not in self.inputs:
@@ -108,7 +130,7 @@ class CaffeNet(nn.Module):
         for step in self._steps:
             for bottom in step.bottoms:
                 unused.pop(bottom, None)
-            unused.update(dict.fromkeys(step.tops))
+            unused.update(dict.fromkeys(self._param_of[step.layer.layer_name].top))
         self.outputs.extend(unused)
 
     def _let_relu_overwrite(self):
@@ -139,15 +161,15 @@ class CaffeNet(nn.Module):
         for step in self._steps:
             bottoms = [blobs[name] for name in step.bottoms]
             self._make_blobs(step.layer, bottoms)
-            meta = {key: blob.to("meta") for key, blob in step.layer.named_parameters()}
-            meta.update({key: blob.to("meta") for key, blob in step.layer.named_buffers()})
+            layer = step.layer
+            own = {**dict(layer.named_parameters()), **dict(layer.named_buffers()), **layer.blobs_by_name()}
             try:
-                tops = torch.func.functional_call(step.layer, meta, tuple(bottoms))
+                tops = torch.func.functional_call(layer, {key: blob.to("meta") for key, blob in own.items()}, tuple(bottoms))
             except NotImplementedError:
                 break  # a top whose shape depends on the data: the rest is made in the first forward pass
             except RuntimeError as error:
-                raise step.layer.error(str(error).splitlines()[0]) from None
-            blobs.update(zip(step.tops, tops if isinstance(tops, tuple) else (tops,), strict=False))
+                raise layer.error(str(error).splitlines()[0]) from None
+            blobs.update(self._named(step, tops))
             found.update({name: tuple(blobs[name].shape) for name in step.tops})
         return found
 
@@ -157,28 +179,35 @@ class CaffeNet(nn.Module):
         shapes = layer.blob_shapes(*[bottom.shape for bottom in bottoms])
         for index, (name, blob) in enumerate(zip(layer.blob_names, layer.blobs(), strict=True)):
             if blob is None:
-                self._make_blob(layer, index, shapes[index])
+                self._make_blob(layer, index, shapes[index], bottoms[0] if bottoms else None)
             elif tuple(blob.shape) != tuple(shapes[index]):
                 raise layer.error(f"{name} has shape {tuple(blob.shape)}, but these bottoms want {tuple(shapes[index])}")
 
-    def _make_blob(self, layer, index, shape):
+    def _make_blob(self, layer, index, shape, like=None):
         """Make one parameter blob, or take the one that another layer shares under the same `param.name`."""
         specs = self._param_of[layer.layer_name].param
-        share = specs[index].name if index < len(specs) else ""
-        owner = self._shared.get(share)
+        spec = specs[index] if index < len(specs) else ParamSpec()
+        owner = self._shared.get(spec.name)
         if owner is None:
-            layer.make_blob(index, shape)
-            if share:
-                self._shared[share] = layer.blobs()[index]
+            layer.make_blob(index, shape, like)
+            if spec.name:
+                self._shared[spec.name] = layer.blobs()[index]
             return
-        if tuple(owner.shape) != tuple(shape):
-            raise layer.error(f"{layer.blob_names[index]} of shape {tuple(shape)} cannot share '{share}' of shape "
+        fits = tuple(owner.shape) == tuple(shape)
+        if spec.share_mode == ParamSpec.PERMISSIVE:
+            fits = owner.numel() == math.prod(shape)
+        if not fits:
+            raise layer.error(f"{layer.blob_names[index]} of shape {tuple(shape)} cannot share '{spec.name}' of shape "
                               f"{tuple(owner.shape)}")
-        setattr(layer, layer.blob_names[index], owner)
+        layer.share_blob(index, owner, shape)
 
-    @staticmethod
-    def _multipliers(specs, index):
-        return (specs[index].lr_mult, specs[index].decay_mult) if index < len(specs) else (1.0, 1.0)
+    def _load_from_state_dict(self, state_dict, prefix, *args):
+        for key, layer in self._modules.items():
+            for index, name in enumerate(layer.blob_names):
+                blob = state_dict.get(f"{prefix}{key}.{name}")
+                if blob is not None and getattr(layer, name) is None:
+                    self._make_blob(layer, index, blob.shape)
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     @property
     def params(self):
@@ -187,18 +216,18 @@ class CaffeNet(nn.Module):
 
     def learnable(self):
         """The parameter blobs in the order of Caffe's solverstate, shared ones once: a list of Learnable."""
-        found, seen = [], set()
+        found = {}
         for name, layer in self.layers.items():
             specs = self._param_of[layer.layer_name].param
-            for index, blob in enumerate(layer.blobs()):
+            for index, key in enumerate(layer.blob_names):
+                blob = getattr(layer, key)
                 if blob is None:
                     raise layer.error("its parameters have no shape yet: call reshape with the inputs' shapes first")
-                if id(blob) in seen:
-                    continue
-                seen.add(id(blob))
-                multipliers = (0.0, 0.0) if layer.buffers_only else self._multipliers(specs, index)
-                found.append(Learnable(f"{name}/{index}", blob, *multipliers))
-        return found
+                sharers = found.setdefault(id(blob), (f"{name}/{index}", blob, layer, []))[-1]
+                sharers.extend(specs[index:index + 1])
+        return [Learnable(name, blob, *(0.0 if layer.buffers_only else multiplier(specs, field, layer)
+                                        for field in ("lr_mult", "decay_mult")))
+                for name, blob, layer, specs in found.values()]
 
     def copy_from(self, source):
         """Copy weights by layer name, as Caffe's CopyTrainedLayersFrom.
@@ -254,15 +283,26 @@ class CaffeNet(nn.Module):
             if name not in inputs:
                 raise CaffeError(f"net '{self.param.name}': input '{name}' is missing; it wants {', '.join(plan[0])}")
             blobs[name] = inputs[name]
-        for layer, bottoms, tops, done in plan[1]:
-            values = [blobs[name] for name in bottoms]
-            if any(blob is None for blob in layer.blobs()):
+        for step in plan[1]:
+            layer = step.layer
+            values = [blobs[name].detach() if i in step.cut else blobs[name] for i, name in enumerate(step.bottoms)]
+            if any(getattr(layer, name) is None for name in layer.blob_names):
                 self._make_blobs(layer, values)
-            result = layer(*values)
-            blobs.update(zip(tops, result if isinstance(result, tuple) else (result,), strict=False))
-            for name in done:
+            if layer.own_shapes:
+                tops = torch.func.functional_call(layer, layer.blobs_by_name(), tuple(values))
+            else:
+                tops = layer(*values)
+            blobs.update(self._named(step, tops))
+            for name in step.done:
                 del blobs[name]
         return {name: blobs[name] for name in names}
+
+    @staticmethod
+    def _named(step, tops):
+        tops = tops if isinstance(tops, tuple) else (tops,)
+        if len(tops) != len(step.tops):
+            raise step.layer.error(f"makes {len(tops)} tops, but {len(step.tops)} are named")
+        return dict(zip(step.tops, tops, strict=True))
 
     def loss(self, **inputs):
         """The sum of all losses, each times its loss_weight: a scalar tensor."""
@@ -296,3 +336,9 @@ def same_shape(source, target):
     return source == target or (len(source) == 4 and source == (1,) * (4 - len(target)) + target)
 
 
+def multiplier(specs, field, layer):
+    """lr_mult or decay_mult of a blob from the ParamSpecs of all layers that share it; those that give it must agree."""
+    given = {getattr(spec, field) for spec in specs if spec.HasField(field)}
+    if len(given) > 1:
+        raise layer.error(f"its shared parameter '{specs[0].name}' has several values of {field}: {sorted(given)}")
+    return given.pop() if given else 1.0

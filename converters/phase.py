@@ -6,10 +6,14 @@ from converters.errors import CaffeError
 PHASES = {"train": TRAIN, "test": TEST}
 
 
-def filter_net(net, phase, level=0, stages=()):
-    """The NetParameter of the layers of `net` that are included in `phase` ("train" or "test"), `level` and `stages`."""
+def filter_net(net, phase, level=None, stages=()):
+    """The NetParameter of the layers of `net` that are included in `phase` ("train" or "test"), `level` and `stages`.
+
+    The stages are added to those that the net's own `state` names, and the level is its own unless given.
+    """
     if phase not in PHASES:
         raise CaffeError(f"unknown phase '{phase}': a net is built for 'train' or 'test'")
+    level, stages = net.state.level if level is None else level, {*net.state.stage, *stages}
     filtered = NetParameter()
     filtered.CopyFrom(net)
     del filtered.layer[:]
