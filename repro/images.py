@@ -65,6 +65,17 @@ def load_labels(path):
             raise CaffeFileError(path, f"cannot be read as a label image: {error}") from error
 
 
+def load_gray(path):
+    """Read an image of one channel, of 8 or 16 bits, as float32 HxW: the values as they are stored."""
+    with _open(path) as image:
+        if image.mode != "L" and not image.mode.startswith("I"):
+            raise CaffeFileError(path, f"holds {image.mode} pixels; one gray channel is expected")
+        try:
+            return np.array(image).astype(np.float32)
+        except BROKEN_IMAGE as error:
+            raise CaffeFileError(path, f"cannot be read as an image: {error}") from error
+
+
 def save_labels(path, labels):
     """Write a label map (integers of 0 to 255, HxW) as a PNG with the VOC palette, whole or not at all."""
     labels = np.asarray(labels)
@@ -81,9 +92,14 @@ def save_labels(path, labels):
 def overlay(image, labels, opacity=0.6):
     """Tint a photograph (RGB uint8 HxWx3) with the palette colours of its labels (HxW); label 0 is left as it is."""
     if image.shape[:2] != labels.shape:
-        raise CaffeError(f"labels of {_size(labels)} cannot be laid over a photograph of {_size(image)}")
+        raise CaffeError(f"labels of {size_of(labels)} cannot be laid over a photograph of {size_of(image)}")
     tinted = (1 - opacity) * image + opacity * voc_palette()[labels]
     return np.where((labels == 0)[:, :, None], image, tinted.round().astype(np.uint8))
+
+
+def size_of(array):
+    """The size of an image or label map, "WIDTHxHEIGHT"."""
+    return f"{array.shape[1]}x{array.shape[0]}"
 
 
 def _open(path):
@@ -110,7 +126,3 @@ def _to_rgb(image):
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return image.convert("RGB")
-
-
-def _size(array):
-    return f"{array.shape[1]}x{array.shape[0]}"

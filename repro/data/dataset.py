@@ -8,9 +8,22 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+import reference
 from converters.errors import CaffeError, CaffeFileError
 from reference import means
-from repro.images import VOID, load_image, load_labels
+from repro.images import VOID, load_image, load_labels, preprocess, size_of
+
+
+class Source(NamedTuple):
+    """What a net is fed besides a photograph and its labels.
+
+    `file` is inside the set's folder, with {} for the id; `read` makes of its path an array HxW or HxWxC, of which `mean`
+    is subtracted, last channel first.
+    """
+
+    file: str
+    read: Callable
+    mean: tuple = 0
 
 
 class Sample(NamedTuple):
@@ -31,12 +44,15 @@ class Dataset:
 
     root: Path
     list_file: Path  # one id a line
-    image_file: str  # inside root, with {} for the id
+    image_file: str  # inside root (or absolute), with {} for the id
     labels_file: str
     classes: list[str]  # their place is their label
     _: KW_ONLY
     read_labels: Callable = load_labels  # path -> integers HxW
     mean: tuple = means.VOC  # what preprocessing subtracts, BGR
+    image_blob: str | None = "data"  # what nets are fed the photograph as; None: not at all
+    labels_blob: str | None = "label"
+    sources: dict = field(default_factory=dict)  # {blob: Source} that nets are fed besides
     scale: float = 1  # of the size on disk, for the image (bilinear) and its labels (nearest)
     limit: int | None = None  # use only so many, from the head of the list
     ids: list[str] = field(init=False)
@@ -63,10 +79,27 @@ class Dataset:
     def __getitem__(self, index):
         image, labels = load_image(self.image_path(index)), self.labels(index)
         if image.shape[:2] != labels.shape:
-            ours, other = (f"{array.shape[1]}x{array.shape[0]}" for array in (labels, image))
-            raise CaffeFileError(self.labels_path(index), f"is {ours}, but {self.image_path(index)} is {other}")
-        image, labels = self._resize(image, Image.Resampling.BILINEAR), self._resize(labels, Image.Resampling.NEAREST)
-        return Sample(self.ids[index], image, labels)
+            raise CaffeFileError(self.labels_path(index),
+                                 f"is {size_of(labels)}, but {self.image_path(index)} is {size_of(image)}")
+        return Sample(self.ids[index], self._resize(image), self._resize(labels))
+
+    def blobs(self, index):
+        """What nets are fed of one image: {blob: float32 1xCxHxW}, labels among them (1x1xHxW).
+
+        Photographs are blue first and without the mean. Raises as reading a sample does.
+        """
+        sample, blobs = self[index], {}
+        if self.image_blob:
+            blobs[self.image_blob] = preprocess(sample.image, self.mean)
+        if self.labels_blob:
+            blobs[self.labels_blob] = preprocess(sample.labels[:, :, None], mean=0)
+        for blob, source in self.sources.items():
+            path = self.root / source.file.format(sample.id)
+            array = self._resize(source.read(path))
+            if array.shape[:2] != sample.labels.shape:
+                raise CaffeFileError(path, f"is {size_of(array)}, but the labels are {size_of(sample.labels)}")
+            blobs[blob] = preprocess(np.atleast_3d(array), source.mean)
+        return blobs
 
     def image_path(self, index):
         return self.root / self.image_file.format(self.ids[index])
@@ -76,26 +109,24 @@ class Dataset:
 
     def labels(self, index):
         """The label map of one image, uint8 HxW, at the size on disk."""
-        path, n = self.labels_path(index), self.num_classes
-        labels = self.read_labels(path)
-        wrong = (labels < 0) | (labels >= n) & (labels != VOID)
-        if wrong.any():
-            row, column = np.argwhere(wrong)[0]
-            reason = f"label {labels[row, column]} is neither one of the {n} classes (0 to {n - 1}) nor {VOID} (void)"
-            raise CaffeFileError(path, reason, where=f"row {row}, column {column}")
-        return labels.astype(np.uint8)
+        path = self.labels_path(index)
+        return checked_labels(path, self.read_labels(path), self.num_classes)
 
-    def _resize(self, array, resampling):
+    def _resize(self, array):
+        """Images smoothly, labels (HxW of bytes) to values that they have."""
         if self.scale == 1:
             return array
         height, width = (max(1, round(side * self.scale)) for side in array.shape[:2])
+        is_labels = array.ndim == 2 and array.dtype == np.uint8
+        resampling = Image.Resampling.NEAREST if is_labels else Image.Resampling.BILINEAR
         return np.array(Image.fromarray(array).resize((width, height), resampling))
 
     def _require_files(self, lines):
+        files = (self.image_file, self.labels_file, *(source.file for source in self.sources.values()))
         missing = [
             (line, name.format(id))
             for line, id in lines
-            for name in (self.image_file, self.labels_file)
+            for name in files
             if not (self.root / name.format(id)).is_file()
         ]
         if missing:
@@ -104,12 +135,23 @@ class Dataset:
             raise CaffeFileError(self.list_file, f"there is no {name} in {self.root}{others}", where=f"line {line}")
 
 
+def checked_labels(path, labels, num_classes):
+    """Labels as uint8 HxW; CaffeFileError names the first that is neither a class nor void."""
+    wrong = (labels < 0) | (labels >= num_classes) & (labels != VOID)
+    if wrong.any():
+        row, column = np.argwhere(wrong)[0]
+        reason = (f"label {labels[row, column]} is neither one of the {num_classes} classes (0 to {num_classes - 1}) "
+                  f"nor {VOID} (void)")
+        raise CaffeFileError(path, reason, where=f"row {row}, column {column}")
+    return labels.astype(np.uint8)
+
+
 def read_list(path):
     """Read a list of ids, one a line: [(line number, id), ...]; blank lines count but name nothing.
 
     Raises CaffeFileError on a missing or empty list, on an id given twice and on a line that holds more than an id.
     """
-    lines = [(line, text.strip()) for line, text in enumerate(_read_text(path).splitlines(), start=1) if text.strip()]
+    lines = [(line, text.strip()) for line, text in enumerate(read_text(path).splitlines(), start=1) if text.strip()]
     if not lines:
         raise CaffeFileError(path, "the list is empty")
     first = {}
@@ -123,13 +165,20 @@ def read_list(path):
 
 def read_classes(path):
     """Read the names of a set's classes, one a line, the first being class 0."""
-    classes = [name.strip() for name in _read_text(path).splitlines() if name.strip()]
+    classes = [name.strip() for name in read_text(path).splitlines() if name.strip()]
     if not 1 <= len(classes) <= VOID:
         raise CaffeFileError(path, f"names {len(classes)} classes; there may be 1 to {VOID}")
     return classes
 
 
-def _read_text(path):
+def published_list(path, split):
+    """The path of a set's own list, or, where it has none, of the one that was published as `split`."""
+    published = Path(reference.__file__).parent / "splits" / f"{split}.txt"
+    return published if not path.exists() and published.exists() else path
+
+
+def read_text(path):
+    """The text of a file; CaffeFileError where it is missing or none."""
     try:
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:

@@ -4,15 +4,16 @@ import random
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 
-import torch
 from torch.nn.functional import pad
 
 from converters.errors import CaffeError
-from repro.images import VOID, preprocess
+from repro.images import VOID
+
+LABELS = ("label", "sem", "geo")  # the blobs in which a pixel without content is void
 
 
 class Feed:
-    """An endless iterator of {"data": 1x3xHxW, "label": 1x1xHxW} float32 tensors, from the images of a data set.
+    """An endless iterator of {blob: float32 tensor}, such as {"data": 1x3xHxW, "label": 1x1xHxW}, from a data set.
 
     Images are drawn at random with replacement, the same ones as the release's data layers draw after seeding with 1337;
     with `shuffle=False` they come in list order, over and over. `mirror` flips half of them by chance and `jitter`
@@ -87,16 +88,14 @@ class Feed:
         return number, int(self._random.random() * images) if self.shuffle else number % images
 
     def _blobs(self, number, index):
-        sample = self.dataset[index]
-        data = preprocess(sample.image, self.dataset.mean)
-        label = torch.from_numpy(sample.labels)[None, None].float()
+        blobs = self.dataset.blobs(index)
         # A generator of their own for each image: the draw of images stays the release's.
         chance = random.Random(f"{self.seed} {number}")
         if self.mirror and chance.random() < 0.5:
-            data, label = data.flip(3), label.flip(3)
+            blobs = {name: blob.flip(3) for name, blob in blobs.items()}
         if self.jitter:
-            reach = [min(self.jitter, side) for side in label.shape[2:]]
-            down, right = (chance.randint(-most, most) for most in reach)
+            size = next(iter(blobs.values())).shape[2:]
+            down, right = (chance.randint(-most, most) for most in (min(self.jitter, side) for side in size))
             move = (right, -right, down, -down)  # what is padded on one side is cut from the other
-            data, label = pad(data, move, value=0), pad(label, move, value=VOID)
-        return {"data": data, "label": label}
+            blobs = {name: pad(blob, move, value=VOID if name in LABELS else 0) for name, blob in blobs.items()}
+        return blobs

@@ -1,8 +1,10 @@
 """MATLAB files, the labels' container in SBD, NYUDv2, SIFT Flow and PASCAL-Context."""
 
+import numpy as np
 from scipy.io import loadmat
 
 from converters.errors import CaffeFileError
+from repro.images import VOID
 
 
 def read_mat(path, key):
@@ -20,3 +22,16 @@ def read_mat(path, key):
         present = ", ".join(name for name in variables if not name.startswith("__")) or "nothing"
         raise CaffeFileError(path, f"has no variable {key}, only {present}")
     return variables[key]
+
+
+def read_label_mat(path, key):
+    """Read the variable `key` as a label map, integers HxW; whole numbers may be stored as floating point."""
+    labels = read_mat(path, key)
+    if labels.ndim != 2 or labels.dtype.kind not in "iuf" or (labels % 1).any():
+        raise CaffeFileError(path, f"{key} is {labels.dtype} of shape {labels.shape}, not whole numbers HxW")
+    return labels.astype(np.int64)
+
+
+def shift_labels(labels, void):
+    """Labels that count classes from 1, as labels from 0; those in `void` become 255."""
+    return np.where(np.isin(labels, void), VOID, labels - 1)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import reference
-from repro.data.dataset import Dataset, read_classes
+from repro.data.dataset import Dataset, published_list, read_classes
 
 
 def open_voc(root, split, **options):
@@ -13,10 +13,7 @@ def open_voc(root, split, **options):
     `classes.txt` in the folder, else VOC's. Options: those of `Dataset`, such as scale and limit.
     """
     root = Path(root)
-    list_file = root / "ImageSets" / "Segmentation" / f"{split}.txt"
-    published = Path(reference.__file__).parent / "splits" / f"{split}.txt"
-    if not list_file.exists() and published.exists():
-        list_file = published
+    list_file = published_list(root / "ImageSets" / "Segmentation" / f"{split}.txt", split)
     return Dataset(root, list_file, "JPEGImages/{}.jpg", "SegmentationClass/{}.png", voc_classes(root), **options)
 
 

@@ -1,0 +1,70 @@
+"""NYUDv2 (Silberman et al., ECCV 2012) with the 40 classes of Gupta et al.: color, depth and HHA images.
+
+HHA encodes depth as horizontal disparity, height above ground, and angle with gravity.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+import reference
+from converters.errors import CaffeError, CaffeFileError
+from reference import means
+from repro.data.dataset import Dataset, Source, published_list
+from repro.data.mat import read_label_mat, shift_labels
+from repro.images import load_gray, load_image
+
+KINDS = ("color", "depth", "hha", "label")
+
+
+def open_nyud(root, split, tops=None, **options):
+    """Open the folder of the release's nyud.tar.gz: SPLIT.txt, data/{images,depth,hha}/img_ID.png, segmentation/img_ID.mat.
+
+    tops: {blob: what nets are fed as it, "color", "depth", "hha" or "label"}; {"data": "color", "label": "label"} unless
+    told. Options: those of `Dataset`, such as scale and limit.
+    """
+    root = Path(root)
+    tops = tops or {"data": "color", "label": "label"}
+    unknown = [kind for kind in tops.values() if kind not in KINDS]
+    if unknown:
+        raise CaffeError(f"NYUDv2 has no '{unknown[0]}'; there are {', '.join(KINDS)}")
+    blobs = {kind: blob for blob, kind in tops.items()}
+    return Dataset(
+        root,
+        published_list(root / f"{split}.txt", f"nyud-{split}"),
+        "data/images/img_{}.png",
+        "segmentation/img_{}.mat",
+        reference.classes("nyud"),
+        read_labels=read_nyud_labels,
+        mean=means.NYUD,
+        image_blob=blobs.get("color"),
+        labels_blob=blobs.get("label"),
+        sources={blobs[kind]: source for kind, source in SOURCES.items() if kind in blobs},
+        **options,
+    )
+
+
+def read_nyud_labels(path):
+    """Read the segmentation of one image, HxW, the 40 classes from 0 and 255 for void."""
+    return shift_labels(read_label_mat(path, "segmentation"), void=[0])
+
+
+def read_log_depth(path):
+    """Read a depth image, HxW, and take the natural logarithm."""
+    depth = load_gray(path)
+    if not (depth > 0).all():
+        row, column = np.argwhere(~(depth > 0))[0]
+        raise CaffeFileError(path, "a depth of 0 has no logarithm; the release's depth images have no holes",
+                             where=f"row {row}, column {column}")
+    return np.log(depth)
+
+
+def read_hha(path):
+    """Read an HHA image, HxWx3, turned around: nets are fed the last channel first, and HHA in its own order."""
+    return load_image(path)[:, :, ::-1]
+
+
+SOURCES = {
+    "depth": Source("data/depth/img_{}.png", read_log_depth, means.NYUD_LOG_DEPTH),
+    "hha": Source("data/hha/img_{}.png", read_hha, means.NYUD_HHA),
+}

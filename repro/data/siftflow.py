@@ -1,0 +1,41 @@
+"""SIFT Flow (Liu et al., CVPR 2009), with its semantic and its geometric labels for each image."""
+
+from functools import partial
+from pathlib import Path
+
+import reference
+from reference import means
+from repro.data.dataset import Dataset, Source, checked_labels, published_list
+from repro.data.mat import read_label_mat, shift_labels
+
+SCENES = "spatial_envelope_256x256_static_8outdoorcategories"
+FILES = {"sem": f"SemanticLabels/{SCENES}/{{}}.mat", "geo": f"GeoLabels/{SCENES}/{{}}.mat"}
+VOIDS = {"sem": [0], "geo": [-1, 0]}  # the release takes both for void
+
+
+def open_siftflow(root, split, labels="sem", **options):
+    """Open a folder with SPLIT.txt and Images, SemanticLabels and GeoLabels, each with one folder of scenes inside.
+
+    labels: "sem" or "geo", which of the two a `Sample` has. Nets are fed {"data", "sem", "geo"}, void being 255 in both.
+    Options: those of `Dataset`, such as scale and limit.
+    """
+    root = Path(root)
+    other = "geo" if labels == "sem" else "sem"
+    return Dataset(
+        root,
+        published_list(root / f"{split}.txt", f"siftflow-{split}"),
+        f"Images/{SCENES}/{{}}.jpg",
+        FILES[labels],
+        reference.classes(f"siftflow-{labels}"),
+        read_labels=partial(read_siftflow_labels, kind=labels),
+        mean=means.SIFTFLOW,
+        labels_blob=labels,
+        sources={other: Source(FILES[other], partial(read_siftflow_labels, kind=other))},
+        **options,
+    )
+
+
+def read_siftflow_labels(path, kind):
+    """Read the "sem" or "geo" labels of one image, uint8 HxW, classes from 0 and 255 for void."""
+    labels = shift_labels(read_label_mat(path, "S"), VOIDS[kind])
+    return checked_labels(path, labels, len(reference.classes(f"siftflow-{kind}")))
