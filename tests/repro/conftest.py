@@ -1,19 +1,16 @@
 import os
-import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from small import WIDTH, write_voc
 
 import reference
-from converters import CaffeNet
-from repro.images import save_labels
+from converters import CaffeNet, write_caffemodel
 from repro.miniature.classifier import fill, write_v1
+from repro.training import prepare
 
 SHARED = Path(os.environ.get("SHARED", Path(__file__).parents[3] / "shared"))
-WIDTH = 1 / 32  # of the nets that are trained here
 
 
 @pytest.fixture
@@ -28,39 +25,13 @@ def shared():
     return find
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread():
     """Nets this small are slower on several threads, and many times slower where others use the processor too."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-def write_voc(root, splits, classes, seed=0):
-    """Write small pictures in VOC layout: dark and bright rectangles, whose class their brightness gives away.
-
-    splits: {split: number of pictures}; classes: written to classes.txt, or a number where the set is to have none.
-    """
-    random = np.random.default_rng(seed)
-    count = classes if isinstance(classes, int) else len(classes)
-    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (root / folder).mkdir(parents=True)
-    for split, number in splits.items():
-        names = [f"{split}_{k}" for k in range(number)]
-        (root / f"ImageSets/Segmentation/{split}.txt").write_text("".join(f"{name}\n" for name in names))
-        for name in names:
-            height, width = random.integers(20, 32, size=2)
-            labels = np.zeros((height, width), np.uint8)
-            labels[5:15, 5:15] = random.integers(1, count)
-            labels[10:, -6:] = random.integers(count)
-            labels[:2] = 255
-            picture = random.integers(0, 30, size=(height, width, 3)) + (labels % count * (220 // count))[:, :, None]
-            Image.fromarray(picture.astype(np.uint8)).save(root / f"JPEGImages/{name}.jpg")
-            save_labels(root / f"SegmentationClass/{name}.png", labels)
-    if not isinstance(classes, int):
-        (root / "classes.txt").write_text("".join(f"{name}\n" for name in classes))
-    return root
 
 
 @pytest.fixture(scope="session")
@@ -80,11 +51,23 @@ def classifier(tmp_path_factory):
     return path
 
 
-def wait_for(happened, process, seconds=60):
-    """Wait until `happened()`, and fail if the process ends before that."""
-    for _ in range(seconds * 100):
-        if happened():
-            return
-        assert process.poll() is None, "it ended too early"
-        time.sleep(0.01)
-    raise AssertionError("it did not happen")
+@pytest.fixture(scope="session")
+def fcn_weights(classifier, tmp_path_factory):
+    """Write the weights of a narrow FCN, with random scores in place of zeros: fcn_weights(net name, classes) -> path."""
+    folder, written = tmp_path_factory.mktemp("fcn"), {}
+
+    def write(name="voc-fcn32s", num_classes=3):
+        if (name, num_classes) not in written:
+            torch.manual_seed(0)
+            net = CaffeNet(reference.net(name, "deploy", num_classes=num_classes, width=WIDTH))
+            prepare(net, classifier)
+            for layer in (layer for layer in net.params if "score_" in layer and "up" not in layer):
+                torch.nn.init.normal_(net.params[layer][0])
+            with torch.no_grad():  # no class is to win everywhere
+                scores = net(data=64 * torch.randn(1, 3, 40, 40))["score"]
+                net.params["score_fr"][1].sub_(scores.mean((0, 2, 3)))
+            written[name, num_classes] = folder / f"{name}-{num_classes}.caffemodel"
+            write_caffemodel(written[name, num_classes], net.param, net.to_blobs())
+        return written[name, num_classes]
+
+    return write
