@@ -25,6 +25,10 @@ class Scores:
         """The four numbers of the paper's tables: {"pixel_acc", "mean_acc", "mean_iu", "fw_iu"}."""
         return {name: getattr(self, name) for name in ("pixel_acc", "mean_acc", "mean_iu", "fw_iu")}
 
+    def by_class(self, names):
+        """{name of a class: its IU}, with None in place of nan, which JSON does not know."""
+        return {name: None if np.isnan(iu) else float(iu) for name, iu in zip(names, self.class_iu, strict=True)}
+
 
 class Confusion:
     """Counts pixels by true and predicted class. `hist` is int64, num_classes x num_classes, one row a true class."""

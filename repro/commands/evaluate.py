@@ -37,6 +37,6 @@ def command(net, weights, data, split, image_scale, limit, output):
         click.echo(f"  IU {name:14} {100 * value:6.2f}")
     if output:
         result = {"net": net, "weights": str(weights), "data": str(data), "split": split, "images": len(dataset),
-                  **scores.means(), "class_iu": dict(zip(dataset.classes, scores.class_iu.tolist(), strict=True))}
+                  **scores.means(), "class_iu": scores.by_class(dataset.classes)}
         with written_whole(Path(output)) as temporary:
             temporary.write_text(json.dumps(result, indent=2) + "\n")

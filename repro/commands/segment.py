@@ -23,20 +23,19 @@ def command(images, net, weights, output):
     from converters.files import written_whole
     from repro.images import load_image, overlay, save_labels
 
-    output, failed = Path(output), 0
+    output, errors = Path(output), []
     net = repro.load(net, weights)
     paths = [path for image in map(Path, images) for path in (sorted(image.iterdir()) if image.is_dir() else [image])]
     for path in paths:
         try:
             photograph = load_image(path)
         except CaffeError as error:
-            click.echo(f"Error: {error}", err=True)
-            failed += 1
+            errors.append(error)  # the others are labelled all the same
             continue
         labels = repro.segment(net, path)
         save_labels(output / f"{path.stem}.png", labels)
         with written_whole(output / f"{path.stem}-overlay.png") as temporary:
             Image.fromarray(overlay(photograph, labels)).save(temporary)
         click.echo(f"{path} -> {output / path.stem}.png")
-    if failed:
-        raise CaffeError(f"{failed} of {len(paths)} images could not be read")
+    if errors:
+        raise CaffeError("; ".join(map(str, errors)))
