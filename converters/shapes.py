@@ -1,0 +1,43 @@
+"""The shapes that a net's blobs have for an image of a given size; nothing is computed and no weights are made."""
+
+import torch
+
+from converters.caffe_pb2 import NetParameter
+from converters.errors import CaffeError
+from converters.net import CaffeNet
+
+# Layers that score or store what the net computes.
+AFTER_THE_NET = {"Accuracy", "HDF5Output", "Silence"}
+
+
+def inference_net(net):
+    """A copy of `net` without its losses, and without layers that score or store: what is run on an image."""
+    copy = NetParameter()
+    copy.CopyFrom(net)
+    del copy.layer[:]
+    copy.layer.extend(layer for layer in net.layer if layer.type not in AFTER_THE_NET and not layer.type.endswith("Loss"))
+    return copy
+
+
+def infer_shapes(net, input_size=None):
+    """(CaffeNet on PyTorch's meta device, {blob: shape}) of a NetParameter, without its losses.
+
+    input_size: (height, width) of every input with four axes; undeclared ones have three channels. Inputs that nothing
+    takes, such as labels, are left out. Raises CaffeError where a shape is missing or does not fit.
+    """
+    net = inference_net(net)
+    if input_size:
+        for layer in net.layer:
+            for shape in layer.input_param.shape if layer.type == "Input" else ():
+                if len(shape.dim) == 4:
+                    shape.dim[2:] = input_size
+    with torch.device("meta"):
+        caffe = CaffeNet(net)
+        taken = {bottom for param in caffe.param.layer for bottom in param.bottom}
+        unused = {name: (1,) for name in caffe.inputs if name not in taken}
+        shapes = {name: shape or (input_size and (1, 3, *input_size))
+                  for name, shape in caffe.input_shapes.items() if name in taken}
+        if missing := [name for name, shape in shapes.items() if not shape]:
+            raise CaffeError(f"net '{net.name}': no shape is declared for input {', '.join(missing)}; give an input size")
+        found = caffe.reshape(**shapes, **unused)
+    return caffe, {name: shape for name, shape in found.items() if name not in unused}
