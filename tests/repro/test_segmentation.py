@@ -16,7 +16,8 @@ from repro.images import load_labels, overlay, voc_palette
 
 @pytest.fixture
 def photograph(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, size=(23, 37, 3)).astype(np.uint8)
+    blocks = np.random.default_rng(0).integers(0, 256, size=(3, 4, 3)).astype(np.uint8)
+    pixels = blocks.repeat(32, 0).repeat(32, 1)[:90, :125]
     path = tmp_path / "photograph.png"
     Image.fromarray(pixels).save(path)
     return path, pixels
@@ -30,10 +31,10 @@ def test_labels_are_the_highest_scores_of_the_published_net(fcn_weights, photogr
     data = (pixels[:, :, ::-1].astype(np.float32) - [104.00699, 116.66877, 122.67892]).transpose(2, 0, 1)
     with torch.no_grad():
         scores = net(data=torch.tensor(data[None], dtype=torch.float32))["score"][0].numpy()
-    assert scores.shape == (classes, 23, 37)
+    assert scores.shape == (classes, 90, 125)
 
     labels = repro.segment(repro.load(name, fcn_weights(name, classes)), path)
-    assert labels.shape == (23, 37) and labels.dtype == np.uint8
+    assert labels.shape == (90, 125) and labels.dtype == np.uint8
     assert len(np.unique(labels)) > 1
     # Where two scores are all but equal, another order of summation may choose the other.
     best = np.sort(scores, axis=0)[-2:]
