@@ -3,10 +3,9 @@
 import reference
 from converters import CaffeError, CaffeNet, read_caffemodel
 from reference.means import VOC
+from reference.sizes import sizes_of
 from repro.evaluation import label_map
 from repro.images import load_image, preprocess
-
-TRUNK_CHANNELS = {"conv1_1": 64, "conv1": 96}
 
 
 def load(name, weights):
@@ -15,12 +14,13 @@ def load(name, weights):
     The number of classes and the width are the weights' own. Raises CaffeError for weights of another net.
     """
     blobs = read_caffemodel(weights).blobs
-    score, first = blobs.get("score_fr"), next((layer for layer in TRUNK_CHANNELS if layer in blobs), None)
-    if not score or not first:
-        raise CaffeError(f"{weights}: not the weights of {name}: it has no "
-                         f"{'layer score_fr' if first else 'first convolution of a known trunk'}")
-    width = blobs[first][0].shape[0] / TRUNK_CHANNELS[first]
-    net = CaffeNet(reference.net(name, "deploy", num_classes=score[0].shape[0], width=width))
+    try:
+        sizes = sizes_of(blobs)
+        if "-fcn" in name and not sizes["num_classes"]:
+            raise CaffeError("it has no layer score_fr")
+        net = CaffeNet(reference.net(name, "deploy", **sizes))
+    except CaffeError as error:
+        raise CaffeError(f"{weights}: not the weights of {name}: {error}") from None
     report = net.copy_from(blobs)
     if report.missing or report.ignored:
         raise CaffeError(f"{weights}: not the weights of {name}: "

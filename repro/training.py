@@ -14,24 +14,30 @@ from converters import CaffeError
 from converters.caffe_pb2 import LossParameter
 from converters.files import written_whole
 from converters.layers.loss import normalization_mode
+from repro import surgeries
 from repro.images import VOID
+from surgery.interp import upsampling_layers
 
 LOG_FIELDS = ("net", "iteration", "loss", "loss_per_pixel", "rate", "seconds")
 REPORTS = 10  # lines a run prints where there is no terminal for a progress bar
 KEPT_SNAPSHOTS = 2
 
 
-def prepare(net, weights, fill_missing=None):
-    """The surgery before training: transplant `weights` by layer name, then interpolate in the upsampling layers.
+def prepare(net, weights, fill_missing=None, interpolate=True, expand_scores=False):
+    """The surgery before training: transplant `weights` (see `repro.surgeries`), then interpolate in the upsampling layers.
 
     A layer left with neither weights nor a filler would stay zero and learn nothing. Such layers are filled with the
     Caffe filler `fill_missing`; without one CaffeError names them. Returns the TransplantReport.
     """
-    report = surgery.transplant(net, weights)
-    surgery.interp(net)
+    report = surgeries.transplant(net, weights, expand_scores)
     empty = surgery.unfilled(net)
+    if interpolate:
+        surgery.interp(net)
+    else:
+        empty += [name for name in upsampling_layers(net) if not net.params[name][0].any()]
     if empty and not fill_missing:
-        raise CaffeError(f"layers {', '.join(empty)} have no weights in {weights} and no filler: they would stay zero and "
+        given = ", ".join(map(str, weights)) if isinstance(weights, list | tuple) else weights
+        raise CaffeError(f"layers {', '.join(empty)} have no weights in {given} and no filler: they would stay zero and "
                          "learn nothing; give weights that hold them, or fill them with --fill-missing msra")
     surgery.fill_missing(net, empty, fill_missing)
     return report
