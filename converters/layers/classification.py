@@ -38,7 +38,7 @@ class ArgMax(Layer):
         if self.top_k == 1:
             values, order = backwards.max(axis, keepdim=True)
         else:
-            values, order = backwards.sort(axis, descending=True, stable=True)
+            values, order = backwards.sort(dim=axis, descending=True, stable=True)
             values, order = values.narrow(axis, 0, self.top_k), order.narrow(axis, 0, self.top_k)
         return values, (size - 1 - order).to(bottom.dtype)
 

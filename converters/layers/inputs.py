@@ -78,4 +78,4 @@ class Parameter(Layer):
         return (self.shape,)
 
     def forward(self):
-        return self.weight.view_as(self.weight)  # a view, so that the top is not the parameter itself
+        return self.weight.clone()

@@ -27,10 +27,9 @@ class LRN(Layer):
         squares, side = bottom * bottom, self.size // 2
         if self.within:
             return bottom * (1 + self.alpha * F.avg_pool2d(squares, self.size, 1, side)) ** -self.beta
-        # The window slides over the channels, which avg_pool3d takes for depth. It is padded by hand, since avg_pool3d
-        # refuses fewer channels than the window has.
-        padded = F.pad(squares.unsqueeze(1), (0, 0, 0, 0, side, side))
-        mean = F.avg_pool3d(padded, (self.size, 1, 1), 1).squeeze(1)
+        # The window slides over the channels, which avg_pool2d takes for height.
+        rows = squares.flatten(2).unsqueeze(1)
+        mean = F.avg_pool2d(rows, (self.size, 1), 1, (side, 0)).reshape(bottom.shape)
         return bottom * (self.k + self.alpha * mean) ** -self.beta
 
 
