@@ -39,8 +39,11 @@ def write(path, solver):
     about = {"format": FORMAT, "iter": solver.iter, "current_step": solver.current_step, "losses": list(solver.losses),
              "feed": solver.feed_state()}
     with written_whole(path) as temporary:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary,
-                  {key: json.dumps(value) for key, value in about.items()})
+        try:
+            save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, temporary,
+                      {key: json.dumps(value) for key, value in about.items()})
+        except SafetensorError as error:
+            raise CaffeFileError(path, f"cannot be written: {error}") from None
 
 
 def read(path, solver):
