@@ -1,33 +1,85 @@
-"""Scoring a net on a data set."""
+"""Scoring a net, or label maps that were saved, on a data set."""
+
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
 
-from repro.images import preprocess
+from converters.errors import CaffeError, CaffeFileError
+from repro.images import load_labels, size_of
 from repro.scores import Confusion
 
 
-@torch.no_grad()
 def evaluate(net, dataset, blob="score", title="evaluating"):
-    """The confusion matrix (a `Confusion`) of a net's label maps over a whole data set, void left out.
+    """The confusion matrix (a `Confusion`) of a net's label maps over a whole data set, void left out."""
+    confusion = Confusion(dataset.num_classes)
+    for _, truth, prediction in predictions(net, dataset, blob, title):
+        confusion.add(truth, prediction)
+    return confusion
 
-    The net computes in its test phase, dropout off, whatever phase it was built for. Scores are not kept: each image's
-    label map is counted and forgotten.
+
+@torch.no_grad()
+def predictions(net, dataset, blob="score", title="evaluating"):
+    """Yield (id, truth, prediction) of each image, label maps uint8 HxW; the truth is None where the set has none.
+
+    The net computes in its test phase, dropout off, whatever phase it was built for. Scores are not kept: an image's are
+    forgotten once its label map is made.
     """
-    confusion, was_training = Confusion(dataset.num_classes), net.training
+    was_training = net.training
     net.eval()
     try:
         for index in tqdm(range(len(dataset)), desc=title, unit="image", disable=None):
-            sample = dataset[index]
-            confusion.add(sample.labels, label_map(net, preprocess(sample.image, dataset.mean), blob))
+            blobs = dataset.blobs(index)
+            truth = blobs.pop(dataset.labels_blob)[0, 0].byte().numpy() if dataset.labels_blob else None
+            scores = _scores(net, blobs, blob)
+            if len(scores) != dataset.num_classes:
+                raise CaffeError(f"the net has {len(scores)} classes, {dataset.root} has {dataset.num_classes}")
+            yield dataset.ids[index], truth, scores.argmax(0).to(torch.uint8).numpy()
     finally:
         net.train(was_training)
-    return confusion
+
+
+def saved_predictions(folder, dataset):
+    """Yield (id, truth, prediction) of each image of a data set, the predictions being FOLDER/ID.png.
+
+    Raises CaffeFileError, before anything is read, where a prediction is missing.
+    """
+    paths = [Path(folder) / f"{id}.png" for id in dataset.ids]
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        others = f" (nor {len(missing) - 1} more)" if len(missing) > 1 else ""
+        raise CaffeFileError(missing[0], f"no such label map{others}; there must be one for each image")
+    for index, path in enumerate(tqdm(paths, desc="scoring", unit="image", disable=None)):
+        truth, prediction = dataset.labels(index), load_labels(path)
+        if truth.shape != prediction.shape:
+            raise CaffeFileError(path, f"is {size_of(prediction)}, but {dataset.labels_path(index)} is {size_of(truth)}")
+        yield dataset.ids[index], truth, prediction
+
+
+def tally(triples, *counters):
+    """Add every (id, truth, prediction) to each of `counters`, a `Confusion` first; CaffeError names the image."""
+    for id, truth, prediction in triples:
+        try:
+            for counter in counters:
+                counter.add(truth, prediction)
+        except CaffeError as error:
+            raise CaffeError(f"{id}: {error}") from None
+
+
+def refuse_trained(dataset, trained):
+    """Raise CaffeError where images of `dataset` are among the ids that were trained on."""
+    seen = [id for id in dataset.ids if id in trained]
+    if seen:
+        raise CaffeError(f"{len(seen)} of the {len(dataset)} images are trained on ({seen[0]}, ...), so the scores would "
+                         "flatter; choose another split, as seg11valid for VOC, or --force")
 
 
 @torch.no_grad()
 def label_map(net, data, blob="score"):
     """The class of the highest score at every pixel: uint8 HxW, from data 1x3xHxW."""
-    data = data.contiguous(memory_format=torch.channels_last)
-    scores = net.forward_blobs({"data": data}, [blob])[blob]
-    return scores[0].argmax(0).to(torch.uint8).numpy()
+    return _scores(net, {"data": data}, blob).argmax(0).to(torch.uint8).numpy()
+
+
+def _scores(net, inputs, blob):
+    inputs = {name: data.contiguous(memory_format=torch.channels_last) for name, data in inputs.items()}
+    return net.forward_blobs(inputs, [blob])[blob][0]

@@ -55,17 +55,18 @@ class Confusion:
         _refuse("prediction", counts[:, n:].any(axis=0), n)
         self.hist += counts[:n, :n]
 
-    def scores(self):
-        """The `Scores` of all that was added."""
-        return scores(self.hist)
+    def scores(self, left_out=()):
+        """The `Scores` of all that was added; the classes numbered in `left_out` count in no mean."""
+        return scores(self.hist, left_out)
 
 
-def scores(hist):
+def scores(hist, left_out=()):
     """Compute the `Scores` of a confusion matrix (rows: truth), as the release's score.py does.
 
     With n_ij the pixels of class i predicted as j, t_i those of class i and IU_i = n_ii / (t_i + sum_j n_ji - n_ii):
     pixel acc. is sum n_ii / sum t_i, mean acc. the mean of n_ii / t_i, mean IU the mean of IU_i, and f.w. IU
-    sum t_i IU_i / sum t_i; classes with an empty denominator are left out. Raises CaffeError on a matrix of zeros.
+    sum t_i IU_i / sum t_i; classes with an empty denominator are left out, and from mean acc. and mean IU those numbered
+    in `left_out` too (SIFT Flow's that its test set lacks). Raises CaffeError on a matrix of zeros.
     """
     total = hist.sum()
     if total == 0:
@@ -73,10 +74,11 @@ def scores(hist):
     right, true, predicted = np.diag(hist), hist.sum(axis=1), hist.sum(axis=0)
     class_acc = _divide(right, true)
     class_iu = _divide(right, true + predicted - right)
+    kept = np.delete(np.arange(len(hist)), left_out)
     return Scores(
         pixel_acc=float(right.sum() / total),
-        mean_acc=float(np.nanmean(class_acc)),
-        mean_iu=float(np.nanmean(class_iu)),
+        mean_acc=float(np.nanmean(class_acc[kept])),
+        mean_iu=float(np.nanmean(class_iu[kept])),
         fw_iu=float(np.nansum(true * class_iu) / total),
         class_iu=class_iu,
     )

@@ -1,42 +1,78 @@
 """repro evaluate"""
 
-import json
-from pathlib import Path
-
 import click
 
+from converters.errors import CaffeError
 from repro.commands.options import existing, threads
 
 
 @click.command()
 @click.option("--net", default="voc-fcn8s", show_default=True, help="the net that the weights are of")
-@click.option("--weights", required=True, type=existing("file"), help="its caffemodel")
-@click.option("--data", required=True, type=existing("folder"), help="a folder in VOC layout")
-@click.option("--split", default="seg11valid", show_default=True, help="which list of images")
+@click.option("--weights", type=existing("file"), help="its caffemodel")
+@click.option("--predictions", "label_maps", type=existing("folder"),
+              help="score the label maps ID.png in this folder, not a net's")
+@click.option("--data", required=True, type=existing("folder"),
+              help="the net's data set; for VOC's nets also SBD, a folder in VOC layout, or one with images, labels and "
+              "SPLIT.txt; for --predictions also a folder of label PNGs alone")
+@click.option("--context", type=existing("folder"), help="PASCAL-Context's labels, --data being VOC 2010")
+@click.option("--split", help="which list of images  [default: the published one, such as seg11valid]")
+@click.option("--head", type=click.Choice(["sem", "geo"]), default="sem", show_default=True,
+              help="which of SIFT Flow's two labelings")
+@click.option("--classes", type=existing("file"), help="names of the classes, one a line, for one's own data")
+@click.option("--submission", type=click.Path(file_okay=False),
+              help="keep the label maps in this folder, as VOC's server takes them; a split without labels is not scored")
+@click.option("--year", type=click.IntRange(2007, 2012), help="of the submission  [default: of the folder's name, VOC2012]")
+@click.option("--trained-on", multiple=True, type=existing("file"), help="a list of images that the weights were trained on")
+@click.option("--force", is_flag=True, help="score images that were trained on too")
 @click.option("--image-scale", default=1.0, show_default=True, help="size of the images against that on disk")
 @click.option("--limit", type=int, help="score only so many images")
-@click.option("-o", "--output", type=click.Path(dir_okay=False), help="write the scores here too, as JSON")
+@click.option("-o", "--output", multiple=True, type=click.Path(dir_okay=False),
+              help="write the scores here too, by suffix: .json, .csv, .txt")
 @threads
-def command(net, weights, data, split, image_scale, limit, output):
-    """Score a net's label maps: pixel accuracy, mean accuracy, mean IU and frequency weighted IU, void left out."""
-    import repro
-    from converters import CaffeError
-    from converters.files import written_whole
-    from repro.data import open_voc
-    from repro.evaluation import evaluate
+def command(net, weights, label_maps, data, context, split, head, classes, submission, year, trained_on, force,
+            image_scale, limit, output):
+    """Score a net's label maps, or saved ones.
 
-    dataset = open_voc(data, split, scale=image_scale, limit=limit)
-    model = repro.load(net, weights)
-    classes = len(model.params["score_fr"][1])
-    if classes != dataset.num_classes:
-        raise CaffeError(f"{weights} has {classes} classes, {data} has {dataset.num_classes}")
-    scores = evaluate(model, dataset).scores()
-    for name, value in scores.means().items():
-        click.echo(f"{name:10} {100 * value:6.2f}")
-    for name, value in zip(dataset.classes, scores.class_iu, strict=True):
-        click.echo(f"  IU {name:14} {100 * value:6.2f}")
-    if output:
-        result = {"net": net, "weights": str(weights), "data": str(data), "split": split, "images": len(dataset),
-                  **scores.means(), "class_iu": scores.by_class(dataset.classes)}
-        with written_whole(Path(output)) as temporary:
-            temporary.write_text(json.dumps(result, indent=2) + "\n")
+    Pixel accuracy, mean accuracy, mean IU and frequency weighted IU, the IU of each class, and the scores within 1 to 40
+    pixels of a boundary; void left out.
+    """
+    import repro
+    from repro.data.dataset import read_list
+    from repro.data.published import left_out, open_data, score_blob, trained_ids
+    from repro.evaluation import predictions, refuse_trained, saved_predictions, tally
+    from repro.score_report import check_suffix, report, table, write_report
+    from repro.scores import Confusion
+    from repro.submission import kept, submission_folder
+    from repro.trimap import Trimap
+
+    if (weights is None) == (label_maps is None):
+        raise CaffeError("give the weights of a net (--weights) or label maps (--predictions), one of them")
+    if submission and image_scale != 1:
+        raise CaffeError("--submission wants label maps of the photographs' size: leave --image-scale out")
+    for path in output:
+        check_suffix(path)
+    dataset = open_data(net, data, split, head, context, classes, labelled=submission is None,
+                        scale=image_scale, limit=limit)
+    if not force:
+        trained = trained_ids(net, dataset).union(*({id for _, id in read_list(path)} for path in trained_on))
+        refuse_trained(dataset, trained)
+
+    if weights:
+        triples = predictions(repro.load(net, weights), dataset, score_blob(net, head))
+    else:
+        triples = saved_predictions(label_maps, dataset)
+    if submission:
+        folder = submission_folder(submission, data, split or "seg11valid", year)
+        triples = kept(triples, folder)
+        if dataset.labels_blob is None:
+            count = sum(1 for _ in triples)
+            click.echo(f"{count} label maps in {folder}; there are no labels to score them against")
+            return
+    confusion, trimap = Confusion(dataset.num_classes), Trimap(dataset.num_classes)
+    tally(triples, confusion, trimap)
+    absent = left_out(net, dataset)
+    result = report(confusion.scores(absent), trimap.scores(absent), dataset, net=net, weights=weights,
+                    predictions=label_maps, data=data, split=split)
+    click.echo(table(result))
+    for path in output:
+        write_report(path, result)

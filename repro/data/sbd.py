@@ -9,21 +9,24 @@ from converters.errors import CaffeFileError
 from repro.data.dataset import Dataset
 from repro.data.mat import read_mat
 from repro.data.voc import voc_classes
+from repro.images import load_labels
 
 
 def open_sbd(root, split="train", **options):
     """Open the folder `benchmark_RELEASE/dataset`: SPLIT.txt, img/ID.jpg, cls/ID.mat.
 
-    Options: those of `Dataset`, such as scale and limit.
+    Without any .mat there, the labels are cls/ID.png, to which the release's convert_sbdd.py turns them. Options: those of
+    `Dataset`, such as scale and limit.
     """
     root = Path(root)
+    as_mat = any((root / "cls").glob("*.mat")) or not any((root / "cls").glob("*.png"))
     return Dataset(
         root,
         root / f"{split}.txt",
         "img/{}.jpg",
-        "cls/{}.mat",
+        "cls/{}.mat" if as_mat else "cls/{}.png",
         voc_classes(root),
-        read_labels=read_sbd_labels,
+        read_labels=read_sbd_labels if as_mat else load_labels,
         **options,
     )
 

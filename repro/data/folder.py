@@ -1,0 +1,52 @@
+"""Images in plain folders: photographs with label PNGs, label images alone, photographs alone."""
+
+from pathlib import Path
+
+from converters.errors import CaffeError, CaffeFileError
+from repro.data.dataset import Dataset, Sample, read_classes, read_list
+from repro.data.voc import voc_classes
+from repro.images import load_image, load_labels, preprocess
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".JPG", ".JPEG", ".PNG")
+
+
+def open_folder(root, split, classes=None, **options):
+    """Open a folder with SPLIT.txt, images/ID.jpg (or another suffix, one for all) and labels/ID.png.
+
+    classes: a file that names them, one a line; else ROOT/classes.txt, else VOC's. Options: those of `Dataset`.
+    """
+    root = Path(root)
+    list_file = root / f"{split}.txt"
+    first = read_list(list_file)[0][1]
+    suffix = next((suffix for suffix in SUFFIXES if (root / f"images/{first}{suffix}").exists()), ".jpg")
+    return Dataset(root, list_file, f"images/{{}}{suffix}", "labels/{}.png", _classes(root, classes), **options)
+
+
+class LabelFolder(Dataset):
+    """The label images of a folder, ID.png, in alphabetical order; there are no photographs, so no samples."""
+
+    def __init__(self, root, classes=None, limit=None):
+        self.root, self.labels_file, self.read_labels = Path(root), "{}.png", load_labels
+        if not self.root.is_dir():
+            raise CaffeFileError(self.root, "no such directory")
+        self.ids = sorted(path.stem for path in self.root.glob("*.png"))[:limit]
+        if not self.ids:
+            raise CaffeError(f"{self.root}: holds no label images (.png)")
+        self.classes = _classes(self.root, classes)
+
+
+class Photographs(Dataset):
+    """The photographs of a test set whose labels are kept secret: a `Sample` has None for labels."""
+
+    def __init__(self, root, list_file, image_file, classes, **options):
+        super().__init__(root, list_file, image_file, image_file, classes, labels_blob=None, **options)
+
+    def __getitem__(self, index):
+        return Sample(self.ids[index], self._resize(load_image(self.image_path(index))), None)
+
+    def blobs(self, index):
+        return {self.image_blob: preprocess(self[index].image, self.mean)}
+
+
+def _classes(root, path):
+    return read_classes(path) if path else voc_classes(root)
