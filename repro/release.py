@@ -23,6 +23,8 @@ def open_release(path):
     param = read_solver(path)
     net = CaffeNet(_train_net(param, path), "train")
     dataset, params = open_data(_data_layer(net), folder)
+    # Caffe's layer reads its first image to know the shapes; that of no parameter depends on which.
+    net.reshape(**{name: blob.shape for name, blob in dataset.blobs(0).items()})
     # As the release's layers: other splits than for training are never shuffled.
     shuffle = params.get("randomize", True) and "train" in params["split"]
     seed = params.get("seed")
