@@ -53,6 +53,8 @@ def train(solver, folder, iterations, every=0):
     title = solver.net.param.name
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    for half in folder.glob(".iter_*"):
+        half.unlink()  # a killed process was writing it
     newest = newest_snapshot(folder)
     if newest:
         solver.restore(newest)

@@ -134,9 +134,15 @@ def test_the_newest_snapshot_is_the_one_of_most_iterations(build, tmp_path):
     solver = build()
     for solver.iter in (9, 10, 100):
         save_snapshot(solver, tmp_path)
-    (tmp_path / ".iter_200.safetensors.x1y2.safetensors").touch()  # what a killed process may leave
     assert newest_snapshot(tmp_path).name == "iter_100.safetensors"
     assert not (tmp_path / "iter_9.safetensors").exists()
+
+
+def test_what_a_process_was_writing_when_killed_is_removed(build, tmp_path):
+    half = tmp_path / ".iter_200.safetensors.x1y2.safetensors"
+    half.touch()
+    train(build(), tmp_path, 1)
+    assert not half.exists()
 
 
 def test_half_a_line_in_the_log_is_dropped(build, tmp_path):
