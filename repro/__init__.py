@@ -2,7 +2,12 @@
 
 from importlib import import_module
 
-_HOME_OF = {"Solver": "repro.solver", "load": "repro.segmentation", "segment": "repro.segmentation"}
+_HOME_OF = {
+    "Solver": "repro.solver",
+    "accelerate": "repro.fast.accelerate",
+    "load": "repro.segmentation",
+    "segment": "repro.segmentation",
+}
 __all__ = sorted(_HOME_OF)
 
 

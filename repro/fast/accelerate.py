@@ -1,0 +1,92 @@
+"""`repro.accelerate`: a net's answers sooner."""
+
+from functools import lru_cache
+
+import torch
+
+from converters.errors import CaffeError
+from repro.fast.borders import Border, Borders
+from repro.fast.forward import forward
+from repro.fast.graph import Graph
+from repro.fast.operations import NotUnderstood
+from repro.fast.plan import Plan
+
+
+def accelerate(net, blobs=None):
+    """An `Accelerated` that computes the blobs named (the net's outputs unless told) of a CaffeNet.
+
+    The same net gives the same object, so that what it has computed for one image serves the next.
+    """
+    names = tuple(net.outputs if blobs is None else blobs)
+    known = vars(net).setdefault("_accelerated", {})
+    if names not in known:
+        known[names] = Accelerated(net, names)
+    return known[names]
+
+
+class Accelerated:
+    """A CaffeNet's blobs, equal to the net's own up to float rounding, for inputs of any size and number, without gradients.
+
+    Computed are only the pixels that the image reaches and the scores that survive the crop; what surrounds the image is
+    computed once for a size's remainder by the net's stride, until a weight changes. A net or an input that this does not
+    understand runs the plain way.
+
+    Attributes: `plainly`, the reason why the net runs the plain way, or None.
+    """
+
+    def __init__(self, net, names):
+        self.net, self.names, self.plainly = net, names, None
+        try:
+            self.graph = Graph(net, names)
+            self.borders = Borders(self.graph)
+        except NotUnderstood as reason:
+            self.plainly = str(reason)
+        self._plan = lru_cache(maxsize=32)(lambda shapes: Plan(self.graph, dict(enumerate(shapes))))
+
+    def __call__(self, **inputs):
+        """{blob: tensor N x channels x height x width} for a keyword for each input blob, N x channels x height x width."""
+        return self._run(inputs, self.names, torch.Tensor.contiguous)
+
+    def labels(self, *inputs, blob=None):
+        """The channel of the highest number at every pixel of `blob` (the first one computed unless told).
+
+        inputs: tensors in the order of the net's inputs. Returns a uint8 array, height x width for one image and
+        N x height x width for several. The scores are never there as a whole.
+        """
+        blob = self.names[0] if blob is None else blob
+        wanted = self.net._plan(self.names)[0]
+        labels = self._run(dict(zip(wanted, inputs, strict=True)), [blob], highest)[blob][:, 0].cpu().numpy()
+        return labels[0] if len(labels) == 1 else labels
+
+    @torch.no_grad()
+    def _run(self, inputs, names, finish):
+        if self.net.training:
+            raise CaffeError(f"net '{self.net.param.name}' is in its training mode; call its eval() before running it fast")
+        try:
+            return self._fast(inputs, names, finish)
+        except NotUnderstood:
+            return {name: finish(blob) for name, blob in self.net.forward_blobs(inputs, names).items()}
+
+    def _fast(self, inputs, names, finish):
+        if self.plainly:
+            raise NotUnderstood(self.plainly)
+        graph = self.graph
+        if any(name not in inputs or inputs[name].ndim != 4 for name in graph.inputs):
+            raise NotUnderstood("an input is missing or no image")
+        if any(blob is None for blob in graph.blobs()):
+            raise NotUnderstood("the weights have no shape yet")
+        if any(op.layer.own_shapes for op in graph.operations):
+            raise NotUnderstood("a layer shares a blob of another shape")
+        values = {value: inputs[name] for name, value in graph.inputs.items()}
+        if len({len(pixels) for pixels in values.values()}) > 1:
+            raise NotUnderstood("the inputs differ in number")
+        plan = self._plan(tuple(tuple(values[value].shape[1:]) for value in range(len(values))))
+        border = Border(plan, self.borders)
+        targets = {graph.outputs[name] for name in names}
+        made = forward(graph, plan, values, targets, border, finish)
+        return {name: made[graph.outputs[name]] for name in names}
+
+
+def highest(scores):
+    """The channel of the highest number: uint8, N x 1 x height x width. The first of equal ones."""
+    return scores.argmax(1, keepdim=True).to(torch.uint8)

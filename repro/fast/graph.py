@@ -1,0 +1,94 @@
+"""A net as numbered values and the operations between them."""
+
+from collections import Counter
+
+from repro.fast.operations import Concat, Convolution, Crop, Deconvolution, NotUnderstood, Operation, Pooling, Relu
+
+# Pixel by pixel in the test phase, whatever they do to the channels.
+POINTWISE = {"AbsVal", "BNLL", "Eltwise", "ELU", "Exp", "Log", "Power", "PReLU", "Sigmoid", "TanH", "Threshold"}
+OPERATIONS = {"Convolution": Convolution, "Deconvolution": Deconvolution, "Pooling": Pooling, "ReLU": Relu}
+
+
+class Graph:
+    """The part of a CaffeNet that makes the blobs `names`. A layer that works in place makes a value of its own, too.
+
+    Attributes: `inputs` and `outputs` {blob: value}; `operations` in order;
+    `held`, the values that a forward pass keeps, small maps or such as are read again: inputs, outputs, the tops of strided
+    layers, the bottoms of deconvolutions;
+    `strided`, those of them that the constant border is pasted around;
+    `stages` {held value: the operations between it and the held values before it}.
+    Raises NotUnderstood.
+    """
+
+    def __init__(self, net, names):
+        inputs, steps = net._plan(tuple(names))
+        self.inputs = {name: value for value, name in enumerate(inputs)}
+        self.operations, current, count = [], dict(self.inputs), len(inputs)
+        for step in steps:
+            bottoms = tuple(current[bottom] for bottom in step.bottoms)
+            if step.layer.type in ("Dropout", "Split"):  # in the test phase their tops are their bottom
+                current.update(dict.fromkeys(step.tops, bottoms[0]))
+                continue
+            if len(step.tops) != 1:
+                raise NotUnderstood(f"layer '{step.layer.layer_name}' ({step.layer.type}) has {len(step.tops)} tops")
+            self.operations.append(operation(step.layer, bottoms, count))
+            current[step.tops[0]], count = count, count + 1
+        self.outputs = {name: current[name] for name in names}
+        self._fuse_relu()
+        self._divide()
+
+    def _fuse_relu(self):
+        """Let a convolution do the ReLU that alone reads its top."""
+        readers = Counter(bottom for op in self.operations for bottom in op.bottoms)
+        readers.update(self.outputs.values())
+        made, kept = {}, []
+        for op in self.operations:
+            source = made.get(op.bottoms[0])
+            if isinstance(op, Relu) and isinstance(source, Convolution) and readers[source.top] == 1 \
+                    and not source.relu and not op.layer.negative_slope:
+                source.relu, source.top = True, op.top
+            else:
+                kept.append(op)
+                source = op
+            made[source.top] = source
+        self.operations = kept
+
+    def _divide(self):
+        before = set(self.inputs.values())  # not descended from a deconvolution
+        self.strided = set()
+        for op in self.operations:
+            if before.issuperset(op.reads) and not any(axis.transposed for axis in op.axes):
+                before.add(op.top)
+                if any(axis.stride > 1 for axis in op.axes):
+                    self.strided.add(op.top)
+        below = {op.bottoms[0] for op in self.operations if isinstance(op, Deconvolution)}
+        self.held = self.strided | below | {*self.inputs.values(), *self.outputs.values()}
+        self.stages = {}
+        for last, op in enumerate(self.operations):
+            if op.top in self.held:
+                wanted, stage = {op.top}, []
+                for earlier in reversed(self.operations[: last + 1]):
+                    if earlier.top in wanted and (earlier is op or earlier.top not in self.held):
+                        wanted.update(earlier.reads)
+                        stage.insert(0, earlier)
+                self.stages[op.top] = stage
+
+    def blobs(self):
+        """The parameter blobs of all operations."""
+        return [blob for op in self.operations for blob in op.layer.blobs()]
+
+
+def operation(layer, bottoms, top):
+    """The Operation of one layer. Raises NotUnderstood."""
+    if layer.type in OPERATIONS and len(bottoms) == 1:
+        return OPERATIONS[layer.type](layer, bottoms, top)
+    if layer.type == "Crop" and layer.axis in (2, -2):
+        offset = layer.offset or [0]
+        return Crop(layer, bottoms, top, offset * 2 if len(offset) == 1 else offset)
+    if layer.type == "Concat" and layer.axis in (1, -3):
+        return Concat(layer, bottoms, top)
+    # By channel, or one number for all.
+    scales_channels = layer.type == "Scale" and len(bottoms) == 1 and (layer.axis in (1, -3) and layer.num_axes in (0, 1))
+    if layer.type in POINTWISE or scales_channels or (layer.type == "LRN" and not layer.within):
+        return Operation(layer, bottoms, top)
+    raise NotUnderstood(f"layer '{layer.layer_name}' ({layer.type}) is not known to act on windows")

@@ -1,0 +1,233 @@
+"""The layers that the fast path understands: each computes any window of its top from the pixels it needs of its bottoms."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from converters.caffe_pb2 import PoolingParameter
+from converters.layers.pooling import FLT_MAX
+from repro.fast.spans import Axis, Span
+from surgery.interp import bilinear_kernel
+
+
+class NotUnderstood(Exception):
+    """The fast path has no rule for a layer or an input; the net is to be run as it is."""
+
+
+class Operation:
+    """One step. Values are numbered: `bottoms` are what it reads, `top` is what it makes."""
+
+    axes = (Axis(), Axis())  # along height and width
+
+    def __init__(self, layer, bottoms, top):
+        self.layer, self.bottoms, self.top = layer, bottoms, top
+
+    def size(self, *bottoms):
+        """The top's (height, width)."""
+        if len(set(bottoms)) > 1:
+            raise NotUnderstood(f"bottoms of layer '{self.layer.layer_name}' differ in size")
+        return bottoms[0]
+
+    def channels(self, *bottoms):
+        return bottoms[0]
+
+    def scratch(self, channels, positions):
+        """How many numbers beside its top it needs at once, for bottoms of so many channels."""
+        return 0
+
+    @property
+    def reads(self):
+        """The bottoms whose pixels count."""
+        return self.bottoms
+
+    def need(self, window):
+        """The window (Spans) of each bottom that a window of the top is computed from, padding counted in."""
+        return along(Axis.need, self.axes, window)
+
+    def __call__(self, bottoms, padding, window):
+        """Compute a window (Spans along height and width) of the top.
+
+        bottoms: the needed pixels as far as they exist; padding: for height and width, how many lie before and beyond.
+        """
+        return self.layer(*bottoms)
+
+
+class Relu(Operation):
+    def __call__(self, bottoms, padding, window):
+        return F.leaky_relu(bottoms[0], self.layer.negative_slope)  # never in place: the bottom may be read again
+
+
+class Concat(Operation):
+    def channels(self, *bottoms):
+        return sum(bottoms)
+
+
+class Crop(Operation):
+    """Its second bottom only lends its size."""
+
+    def __init__(self, layer, bottoms, top, offset):
+        super().__init__(layer, bottoms, top)
+        self.axes = tuple(Axis(pad=-along) for along in offset)
+
+    def size(self, bottom, reference):
+        if any(axis.need(Span(0, n)).stop > m for axis, n, m in zip(self.axes, reference, bottom, strict=True)):
+            raise NotUnderstood(f"layer '{self.layer.layer_name}' crops beyond its bottom")
+        return reference
+
+    @property
+    def reads(self):
+        return self.bottoms[:1]
+
+    def __call__(self, bottoms, padding, window):
+        return bottoms[0]
+
+
+class Pooling(Operation):
+    def __init__(self, layer, bottoms, top):
+        super().__init__(layer, bottoms, top)
+        if layer.method != PoolingParameter.MAX or layer.is_global or layer.tops > 1:
+            raise NotUnderstood(f"layer '{layer.layer_name}' is not MAX pooling over small windows")
+        self.axes = axes(layer)
+
+    def size(self, bottom):
+        return tuple(self.layer(torch.empty(1, 1, *bottom, device="meta")).shape[2:])
+
+    def __call__(self, bottoms, padding, window):
+        kernel, stride = self.layer.kernel, self.layer.stride
+        # PyTorch clips a last window by itself; only what it cannot say is padded by hand.
+        if all(not before and beyond < stride[i] for i, (before, beyond) in enumerate(padding)):
+            return F.max_pool2d(bottoms[0], kernel, stride, ceil_mode=True)
+        return F.max_pool2d(padded(bottoms[0], padding, -FLT_MAX), kernel, stride)
+
+
+class Convolution(Operation):
+    """A convolution and, where `relu` is set, the ReLU that follows it."""
+
+    relu = False
+
+    def __init__(self, layer, bottoms, top):
+        super().__init__(layer, bottoms, top)
+        self.axes = axes(layer)
+
+    def size(self, bottom):
+        top = tuple((n + 2 * axis.pad - axis.kernel) // axis.stride + 1 for axis, n in zip(self.axes, bottom, strict=True))
+        if min(top) < 1:
+            raise NotUnderstood(f"the bottom of layer '{self.layer.layer_name}' is smaller than its kernel")
+        return top
+
+    def channels(self, bottom):
+        return channels(self.layer, bottom, self.layer.weight.shape[1] * self.layer.group)
+
+    def scratch(self, channels, positions):
+        unfolded = channels * self.layer.kernel[0] * self.layer.kernel[1] * positions
+        return unfolded if self._as_product(positions) else 0
+
+    def __call__(self, bottoms, padding, window):
+        positions = len(bottoms[0]) * window[0].length * window[1].length
+        top = self._product(bottoms[0], padding) if self._as_product(positions) else self._convolve(bottoms[0], padding)
+        return top.relu_() if self.relu else top
+
+    def _as_product(self, positions):
+        """Whether the unfolded bottom is smaller than the weights: then one matrix product is the faster way."""
+        return self.layer.group == 1 and self.layer.dilation == (1, 1) and positions < self.layer.num_output
+
+    def _convolve(self, bottom, padding):
+        layer, bias = self.layer, getattr(self.layer, "bias", None)
+        pad = tuple(before for before, _ in padding)
+        if any(before != beyond for before, beyond in padding):
+            bottom, pad = padded(bottom, padding), (0, 0)
+        return F.conv2d(bottom, layer.weight, bias, layer.stride, pad, layer.dilation, layer.group)
+
+    def _product(self, bottom, padding):
+        layer, bias = self.layer, getattr(self.layer, "bias", None)
+        windows = padded(bottom, padding)
+        for axis in (0, 1):
+            windows = windows.unfold(2 + axis, layer.kernel[axis], layer.stride[axis])
+        windows = windows.permute(0, 2, 3, 1, 4, 5)  # N, height, width, channels, kernel_h, kernel_w
+        return F.linear(windows.flatten(3), layer.weight.flatten(1), bias).permute(0, 3, 1, 2)
+
+
+class Deconvolution(Operation):
+    def __init__(self, layer, bottoms, top):
+        super().__init__(layer, bottoms, top)
+        self.axes = axes(layer, transposed=True)
+        if any(axis.kernel < axis.stride for axis in self.axes):
+            raise NotUnderstood(f"layer '{layer.layer_name}' leaves gaps between its windows")
+        self._checked, self._line = None, None
+
+    def size(self, bottom):
+        return tuple(a.stride * (n - 1) + a.kernel - 2 * a.pad for a, n in zip(self.axes, bottom, strict=True))
+
+    def channels(self, bottom):
+        return channels(self.layer, bottom, self.layer.weight.shape[0])
+
+    def __call__(self, bottoms, padding, window):
+        # The first window that is not padding; padding adds nothing to the top.
+        first = [needed.start + before for needed, (before, _) in zip(self.need(window), padding, strict=True)]
+        line = self._bilinear()
+        if line is not None:
+            rows, columns = (
+                interpolation(line, axis, start, length, span, bottoms[0])
+                for axis, start, length, span in zip(self.axes, first, bottoms[0].shape[2:], window, strict=True))
+            return rows @ bottoms[0] @ columns.T
+        layer, bias = self.layer, getattr(self.layer, "bias", None)
+        top = F.conv_transpose2d(bottoms[0], layer.weight, bias, layer.stride, 0, 0, layer.group, layer.dilation)
+        for i, (axis, start, span) in enumerate(zip(self.axes, first, window, strict=True)):
+            top = top.narrow(2 + i, span.start - (start * axis.stride - axis.pad), span.length)
+        return top
+
+    def _bilinear(self):
+        """The kernel's profile where every channel is interpolated bilinearly by itself, else None."""
+        weight = self.layer.weight
+        if self._checked != version(weight):
+            self._checked, self._line = version(weight), self._profile(weight)
+        return self._line
+
+    def _profile(self, weight):
+        channels, outputs, *size = weight.shape
+        grouped = self.layer.group == channels and outputs == 1
+        plain = size[0] == size[1] and self.layer.dilation == (1, 1) and "bias" not in self.layer.blob_names
+        if not plain or not (grouped or self.layer.group == 1 and channels == outputs):
+            return None
+        kernel = bilinear_kernel(size[0])
+        wanted = torch.zeros_like(weight)
+        wanted[range(channels), 0 if grouped else range(channels)] = torch.as_tensor(kernel).to(weight)
+        return np.sqrt(np.diagonal(kernel)) if torch.equal(weight, wanted) else None
+
+
+def interpolation(line, axis, first, length, top, like):
+    """The matrix that makes the span `top` of `length` pixels of a bottom, from pixel `first` on: (top's length, length)."""
+    offset = np.arange(top.start, top.stop)[:, None] + axis.pad - axis.stride * np.arange(first, first + length)
+    inside = (offset >= 0) & (offset < len(line))
+    return torch.as_tensor(np.where(inside, line[offset.clip(0, len(line) - 1)], 0)).to(like)
+
+
+def channels(layer, bottom, wanted):
+    """A convolution's number of channels, for a bottom of `bottom` channels where its weights want `wanted`."""
+    if bottom != wanted:
+        raise NotUnderstood(f"layer '{layer.layer_name}' has weights for {wanted} channels, not {bottom}")
+    return layer.num_output
+
+
+def axes(layer, transposed=False):
+    """The Axis of height and of width, from a windowed layer's settings."""
+    if len(layer.kernel) != 2 or getattr(layer, "axis", 1) != 1:
+        raise NotUnderstood(f"layer '{layer.layer_name}' does not slide over height and width")
+    dilation = getattr(layer, "dilation", (1, 1))
+    return tuple(Axis((layer.kernel[i] - 1) * dilation[i] + 1, layer.stride[i], layer.pad[i], transposed) for i in (0, 1))
+
+
+def along(rule, *pairs):
+    """`rule` applied to each pair along height and along width."""
+    return tuple(rule(*both) for both in zip(*pairs, strict=True))
+
+
+def padded(bottom, padding, value=0.0):
+    """Pad height and width by (before, beyond) each."""
+    (top, below), (left, right) = padding
+    return F.pad(bottom, (left, right, top, below), value=value) if top or below or left or right else bottom
+
+
+def version(*tensors):
+    """Changes when any of the tensors is replaced or written to."""
+    return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)
