@@ -5,10 +5,13 @@ import json
 import keyword
 import re
 
+import torch
 from torch import nn
 
 from converters.codegen_layers import BATCH_NORM, BLOBS, SOURCES
+from converters.errors import CaffeError
 from converters.files import written_whole
+from converters.keys import state_dict
 from converters.shapes import infer_shapes
 
 WIDTH = 100  # of the lines written
@@ -141,11 +144,32 @@ def module_source(net, input_size=None, outputs=None):
 
 
 def build_module(source):
-    """The module class in what `module_source` wrote, and its `load`."""
+    """What the text of `module_source` defines: {name: value}, with the module's class under "Module"."""
     namespace = {"__file__": "net.py", "__name__": "net"}
-    exec(compile(source, "net.py", "exec"), namespace)  # every name and number in it was written by module_source
-    return next(made for made in namespace.values() if isinstance(made, type) and made.__module__ == "net"
-                and made.__name__ != "Blobs"), namespace["load"]  # fmt: skip
+    # Every name in it is an identifier or a quoted string that module_source made, so nothing of the net's is executed.
+    exec(compile(source, "net.py", "exec"), namespace)
+    classes = [value for name, value in namespace.items() if isinstance(value, type) and value.__module__ == "net"]
+    return {**namespace, "Module": classes[-1]}
+
+
+def make_module(net, blobs, input_size=None, outputs=None):
+    """The module that `module_source` describes, for inference, with `blobs`, {layer: [array, ...]}, in it uncopied.
+
+    Raises CaffeError for blobs of another shape and for layers that have none.
+    """
+    caffe, _ = infer_shapes(net, input_size)
+    missing = caffe.copy_from(blobs).missing  # on the meta device this copies nothing, but checks
+    if missing:
+        raise CaffeError(f"net '{net.name}': there are no weights for layer {', '.join(missing)}")
+    made = build_module(module_source(net, input_size, outputs))
+    with torch.device("meta"):
+        module = made["Module"]()
+    state = {}
+    for key, array in state_dict(caffe.param, {name: blobs[name] for name in caffe.params}).items():
+        layer, _, blob = key.rpartition(".")
+        state[f"{made.get('NAMES', {}).get(layer, layer)}.{blob}"] = torch.as_tensor(array)
+    module.load_state_dict(state, assign=True)
+    return module.eval()
 
 
 def _assign(lines, top, expression, in_place):

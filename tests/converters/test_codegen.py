@@ -32,7 +32,7 @@ def parameters(golden):
 def load(source, net, blobs, folder):
     """The module of `source`, with its weights from a safetensors file."""
     write_weights(folder / "net.safetensors", Caffemodel(net, blobs))
-    return build_module(source)[1](folder / "net.safetensors")
+    return build_module(source)["load"](folder / "net.safetensors")
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
@@ -122,7 +122,7 @@ def test_shared_blobs_stay_shared():
                 convolution_param { num_output: 2 kernel_size: 1 bias_term: false } }
         layer { name: "b" type: "Convolution" bottom: "a" top: "b" param { name: "w" }
                 convolution_param { num_output: 2 kernel_size: 1 bias_term: false } }""")
-    module = build_module(module_source(net))[0]()
+    module = build_module(module_source(net))["Module"]()
     assert module.a.weight is module.b.weight
 
 

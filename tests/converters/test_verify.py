@@ -1,0 +1,103 @@
+"""A verification compares every layer with the source, finds what differs, and names what it could not compare."""
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import converters
+from converters.caffe_pb2 import NetParameter
+from converters.export import write_weights
+from converters.verify import Report, verify_module, verify_weights
+from repro.cli import main
+
+LAYERS = ["conv1", "pool1", "fc6", "fc8", "prob"]
+
+
+@pytest.fixture
+def formats(golden):
+    return golden / "formats"
+
+
+@pytest.fixture
+def model(formats):
+    return converters.read_caffemodel(formats / "tiny_v2.caffemodel")
+
+
+def repro(*arguments):
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code == 0, result.output
+    return result.output.splitlines()
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".pt", ".npz", ".h5", ".caffemodel"])
+def test_every_container_is_compared_with_its_source(formats, tmp_path, suffix):
+    lines = repro("convert", "caffemodel", formats / "tiny_v1.caffemodel", "-o", tmp_path / f"tiny{suffix}", "--verify")
+    weights = [line for line in lines if line.startswith("weights")]
+    assert len(weights) == 6 and all(" 0 of " in line for line in weights)
+
+
+def test_opencv_is_compared_layer_by_layer(formats, tmp_path):
+    pytest.importorskip("cv2")
+    lines = repro("convert", "caffemodel", formats / "tiny_v0.caffemodel", "-o", tmp_path / "tiny.npz", "--verify")
+    assert [line.split()[2] for line in lines if line.startswith("CaffeNet, OpenCV")] == LAYERS
+
+
+def test_a_module_is_compared_layer_by_layer(formats, tmp_path):
+    lines = repro("convert", "prototxt", formats / "tiny_v1.prototxt", "-o", tmp_path / "tiny.py", "--verify")
+    assert [line.split()[2] for line in lines if line.startswith("CaffeNet, module")] == LAYERS
+    assert [line.split()[2] for line in lines if line.startswith("CaffeNet, tiny.py")] == ["prob"]
+
+
+def test_onnx_is_compared_layer_by_layer(formats, tmp_path):
+    pytest.importorskip("onnxruntime")
+    lines = repro("convert", "onnx", formats / "tiny_v2.caffemodel", "--prototxt", formats / "tiny_v2.prototxt",
+                  "-o", tmp_path / "tiny.onnx", "--verify")  # fmt: skip
+    assert [line.split()[2] for line in lines if line.startswith("CaffeNet, onnxruntime")] == LAYERS
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".caffemodel"])
+def test_a_changed_weight_is_found(model, tmp_path, suffix):
+    changed = converters.caffemodel.Caffemodel(model.net, {name: [a.copy() for a in arrays]
+                                                           for name, arrays in model.blobs.items()})  # fmt: skip
+    changed.blobs["fc6"][1][0] += 1e-6
+    write_weights(tmp_path / f"x{suffix}", changed)
+    with pytest.raises(converters.CaffeError, match="fc6.*1 of 6|1 of .* comparisons differ, first fc6"):
+        verify_weights(model, tmp_path / f"x{suffix}").check()
+
+
+def test_a_changed_module_is_found(formats, tmp_path):
+    net = converters.read_prototxt(formats / "tiny_v2.prototxt")
+    converters.codegen.write_module(tmp_path / "tiny.py", net)
+    source = (tmp_path / "tiny.py").read_text()
+    assert ".softmax(1)" in source
+    (tmp_path / "tiny.py").write_text(source.replace(".softmax(1)", ".sigmoid()"))
+    with pytest.raises(converters.CaffeError, match="first prob .CaffeNet, tiny.py"):
+        verify_module(net, tmp_path / "tiny.py").check()
+
+
+def test_what_was_not_compared_is_listed(formats, model, tmp_path):
+    net = NetParameter()
+    net.CopyFrom(model.net)
+    net.layer.add(name="loss", type="SoftmaxWithLoss", bottom=["fc8", "label"], top=["loss"])
+    path = tmp_path / "tiny.npz"
+    model.net.CopyFrom(net)
+    write_weights(path, model)
+    lines = verify_weights(model, path).lines()
+    assert any("loss" in line and "not compared" in line for line in lines)
+
+    hdf5 = converters.read_caffemodel(formats / "tiny_v2.caffemodel.h5")  # describes no layers
+    write_weights(tmp_path / "tiny.h5", hdf5)
+    report = verify_weights(hdf5, tmp_path / "tiny.h5")
+    report.check()
+    assert report.uncompared
+
+
+@pytest.mark.parametrize("written", [[1, 2], [1, 2, 4], [1, 2, np.nan]])
+def test_a_report_fails_on_any_difference(written):
+    report = Report()
+    report.compare("a, b", "same", np.ones(3), np.ones(3))
+    report.check()
+    report.compare("a, b", "blob", np.float32([1, 2, 3]), np.float32(written))
+    with pytest.raises(converters.CaffeError, match="1 of 2 comparisons differ, first blob"):
+        report.check()
+    assert "DIFFERS" in report.lines()[1]
