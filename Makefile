@@ -12,7 +12,7 @@ install: $(INSTALLED)
 # Installs again only when what is to be installed has changed.
 $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,onnx]'
 	@touch $@
 
 test: $(INSTALLED)
