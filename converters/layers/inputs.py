@@ -8,27 +8,41 @@ from converters.fillers import fill
 from converters.layers.base import Layer, register
 
 
-@register("Input", "Data", "ImageData", "HDF5Data", "MemoryData", "WindowData", "Python")
+@register("Input")
 class Input(Layer):
-    """A source of data, whose tops become inputs of the net (input_layer.cpp).
+    """Tops that the caller feeds (input_layer.cpp).
 
-    Whatever Caffe would read them from, here the caller feeds them. A Python layer that computes is refused.
+    `shape` may be given once, or once for each top.
     """
 
     # `shapes` holds the declared shape of each top, or None where the description gives none.
 
     def __init__(self, param):
         super().__init__(param)
+        declared = self.declared(param)
+        if len(declared) not in (0, 1, len(param.top)):
+            raise self.error(f"{len(declared)} shapes for {len(param.top)} tops: give none, one, or one for each")
+        self.shapes = (declared or [None]) * len(param.top) if len(declared) < 2 else declared
+
+    def declared(self, param):
+        return [tuple(shape.dim) for shape in param.input_param.shape]
+
+
+@register("Data", "ImageData", "HDF5Data", "MemoryData", "WindowData", "Python")
+class Data(Input):
+    """A data layer, whose tops the caller feeds instead (base_data_layer.cpp).
+
+    Nothing is read and transform_param is not applied. A Python layer that computes is refused.
+    """
+
+    def declared(self, param):
         if param.type == "Python" and param.bottom:
             raise self.error("a Python layer that computes has no meaning here: only Python data layers can become inputs; "
                              "register a layer of your own for it (converters.register)")
-        declared = [tuple(shape.dim) for shape in param.input_param.shape]
-        if len(declared) not in (0, 1, len(param.top)):
-            raise self.error(f"{len(declared)} shapes for {len(param.top)} tops: give none, one, or one for each")
-        if param.type == "MemoryData":
-            memory = param.memory_data_param
-            declared = [(memory.batch_size, memory.channels, memory.height, memory.width), (memory.batch_size,)]
-        self.shapes = (declared or [None]) * len(param.top) if len(declared) < 2 else declared
+        if param.type != "MemoryData":
+            return []
+        memory = param.memory_data_param
+        return [(memory.batch_size, memory.channels, memory.height, memory.width), (memory.batch_size,)]
 
 
 @register("DummyData")
