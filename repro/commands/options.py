@@ -18,3 +18,20 @@ def _set_threads(context, param, value):
 threads = click.option("--threads", type=click.IntRange(1), expose_value=False, callback=_set_threads,
                        help="processor threads  [default: all]")
 seed = click.option("--seed", type=int, default=0, show_default=True, help="of drawing, filling, dropout and data order")
+
+
+class NamedPath(click.ParamType):
+    """NAME=PATH, as a pair."""
+
+    name = "name=path"
+
+    def convert(self, value, param, context):
+        name, equals, path = value.partition("=")
+        if not (name and equals and path):
+            self.fail(f"'{value}' is not NAME=PATH", param, context)
+        return name, path
+
+
+folder = click.option("--folder", default="data", show_default=True, type=click.Path(file_okay=False),
+                      help="where `repro fetch` puts data sets and weights")
+at = click.option("--at", multiple=True, type=NamedPath(), help="a set or weights, by fetch's name, that are elsewhere")

@@ -1,0 +1,53 @@
+"""Where data sets and weights are on this machine: what was said, else what `repro fetch` has put there."""
+
+from pathlib import Path
+
+import reference
+from converters.errors import CaffeFileError
+from reference.weights import DOWNLOADS
+
+FOLDER = "data"
+
+# What the folder of a set itself holds; archives put it a few folders down.
+MARKS = {"voc2010": "ImageSets", "voc2011": "ImageSets", "voc2012": "ImageSets", "sbd": "cls", "nyud": "segmentation",
+         "siftflow": "SemanticLabels", "pascalcontext": "labels.txt"}
+
+
+class AtHand:
+    """Finds sets and weights by the names of `repro fetch`.
+
+    folder: where `repro fetch` puts them; given: {name: path} of those that are elsewhere.
+    """
+
+    def __init__(self, folder=FOLDER, given=()):
+        self.folder, self.given = Path(folder), dict(given)
+        for name, path in self.given.items():
+            if name not in MARKS:
+                reference.download(name)
+            if not Path(path).exists():
+                raise CaffeFileError(path, "no such file or directory")
+
+    def find(self, name):
+        """The path of a set's folder or of a file of weights, or None."""
+        if name in MARKS:
+            return set_folder(name, self.given.get(name, self.folder / name))
+        path = Path(self.given.get(name, self.folder / reference.download(name).file))
+        return path if path.is_file() else None
+
+    def missing(self, *names):
+        """Which of these are not at hand and what to do about it, a line; None where all are."""
+        gone = [name for name in names if self.find(name) is None]
+        if not gone:
+            return None
+        fetched = [name for name in gone if name in DOWNLOADS]
+        others = [f"give --at {name}=DIR" for name in gone if name not in DOWNLOADS]
+        return f"no {', '.join(gone)}: " + ", ".join(([f"repro fetch {' '.join(fetched)}"] if fetched else []) + others)
+
+
+def set_folder(name, root):
+    """The folder of a data set within `root`, at most three folders down, or None."""
+    for depth in range(4):
+        found = sorted(Path(root).glob("*/" * depth + MARKS[name]))
+        if found:
+            return found[0].parent
+    return None
