@@ -198,6 +198,8 @@ def test_blobs_are_named_alike_with_and_without_torch():
             param.bottom.extend(["y", "z"])
         if type == "Python":
             del param.bottom[:]
+        if type == "MemoryData":
+            param.top.append("label")
         names = layer(param).blob_names
         assert blob_names(param, len(names)) == names, type
     two = LayerParameter(name="l", type="Scale", bottom=["x", "y"], top=["z"])
