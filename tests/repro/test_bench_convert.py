@@ -1,0 +1,31 @@
+"""The bench of the converter measures every contestant and reports ratios."""
+
+from click.testing import CliRunner
+
+from converters import CaffeError, read_caffemodel
+from repro.bench.convert import make_model, run
+from repro.cli import main
+
+
+def test_the_bench_compares_with_cp():
+    result = CliRunner().invoke(main, ["bench", "convert", "--runs", "1", "--megabytes", "2"])
+    assert result.exit_code == 0, result.output
+    rows = [line for line in result.output.splitlines() if line.startswith(("cp", "repro convert", "protobuf"))]
+    assert len(rows) == 3
+    assert all(float(number) >= 0 for row in rows for number in row.split()[-4:])
+    assert rows[0].split()[2] == "1.00"
+
+
+def test_the_file_is_of_the_size_asked_for(tmp_path):
+    make_model(tmp_path / "net.caffemodel", 3)
+    assert abs((tmp_path / "net.caffemodel").stat().st_size / 2**20 - 3) < 0.05
+    assert len(read_caffemodel(tmp_path / "net.caffemodel").blobs) == 3
+
+
+def test_a_contestant_that_fails_is_named():
+    try:
+        run("cp", ["cp", "/no/such/file", "/no/such/folder"])
+    except CaffeError as error:
+        assert str(error).startswith("cp failed: ") and "\n" not in str(error)
+    else:
+        raise AssertionError("a failure went unnoticed")
