@@ -11,7 +11,9 @@ COMMANDS = {
     "train": "train one net from the weights of another",
     "evaluate": "score a net on a data set",
     "segment": "label the pixels of photographs",
-    "convert": "turn Caffe's weights into PyTorch's and back",
+    "convert": "turn Caffe's nets and weights into PyTorch's and back",
+    "inspect": "say what is in a file: layers, shapes, parameters, multiply-adds",
+    "bench": "measure speed and memory beside other programs",
 }
 
 
