@@ -26,7 +26,8 @@ class TransplantReport:
         rows = [(name, "copied", "") for name in self.copied]
         rows += [(name, "coerced", f"blob {i}: {_dims(old)} to {_dims(new)}") for name, i, old, new in self.coerced]
         rows += [(name, "dropped", why) for name, why in self.dropped]
-        rows += [(name, "untouched", "no weights in the source") for name in self.untouched]
+        dropped = {name for name, _ in self.dropped}
+        rows += [(name, "untouched", "no weights in the source") for name in self.untouched if name not in dropped]
         width = max((len(name) for name, _, _ in rows), default=0)
         return "\n".join(f"{name:<{width}}  {what:<9}  {why}".rstrip() for name, what, why in rows)
 

@@ -1,0 +1,75 @@
+"""A net as a table, a line for each layer."""
+
+from typing import NamedTuple
+
+from converters.costs import multiply_adds
+from converters.errors import CaffeError
+from converters.shapes import infer_shapes
+from surgery.coordinates import receptive_field
+
+
+class Row(NamedTuple):
+    """One layer. Pairs are (height, width), None where the layer has no window; a receptive field of None: sees it all."""
+
+    layer: str
+    type: str
+    kernel: tuple | None
+    stride: tuple | None
+    pad: tuple | None
+    output: tuple  # the shape of its first top
+    receptive_field: tuple | None  # in pixels of the input, padding included
+    parameters: int
+    multiply_adds: int  # of a forward pass
+
+
+def describe(net, size=None):
+    """[Row, ...] of a NetParameter for images of `size`, (height, width), or the declared one.
+
+    Left out are losses and the layers that work in place, which neither change a shape nor multiply.
+    """
+    caffe, shapes = infer_shapes(net, size)
+    rows = []
+    for param in caffe.param.layer:
+        if not param.top or param.top[0] in param.bottom:
+            continue
+        layer = caffe.layers[param.name]
+        blobs = [tuple(blob.shape) for blob in layer.blobs()]
+        bottom, top = shapes.get(param.bottom[0]) if param.bottom else None, shapes[param.top[0]]
+        rows.append(Row(
+            param.name, param.type,
+            bottom[2:] if getattr(layer, "is_global", False) else getattr(layer, "kernel", None),
+            getattr(layer, "stride", None), getattr(layer, "pad", None), top, _field(caffe.param, param.top[0]),
+            sum(blob.numel() for blob in layer.blobs()), multiply_adds(param, bottom, top, blobs[0] if blobs else None)))
+    return rows
+
+
+def format_table(rows):
+    """The rows as text, in columns, with a line of totals."""
+    lines = [("layer", "type", "kernel", "stride", "pad", "output", "field", "parameters", "multiply-adds")]
+    lines += [(row.layer, row.type, _pair(row.kernel), _pair(row.stride), _pair(row.pad), "x".join(map(str, row.output)),
+               _pair(row.receptive_field), _count(row.parameters), _count(row.multiply_adds)) for row in rows]
+    lines.append(("total", *[""] * 6, _count(sum(row.parameters for row in rows)),
+                  _count(sum(row.multiply_adds for row in rows))))
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join(
+        "  ".join(f"{cell:<{width}}" if i < 2 else f"{cell:>{width}}"
+                  for i, (cell, width) in enumerate(zip(line, widths, strict=True))).rstrip()
+        for line in lines)
+
+
+def _field(net, blob):
+    try:
+        field = receptive_field(net, blob)
+    except CaffeError:
+        return None  # below an inner product or a global pooling
+    return field if isinstance(field, tuple) else (field, field)
+
+
+def _pair(values):
+    if values is None:
+        return ""
+    return str(values[0]) if values[0] == values[1] else f"{values[0]}x{values[1]}"
+
+
+def _count(number):
+    return f"{number:,}" if number else ""

@@ -1,0 +1,91 @@
+"""repro reference"""
+
+import json
+from pathlib import Path
+
+import click
+
+from converters.errors import CaffeError
+
+
+class Size(click.ParamType):
+    """HEIGHTxWIDTH"""
+
+    name = "HxW"
+
+    def convert(self, value, param, context):
+        sides = str(value).lower().split("x")
+        if len(sides) != 2 or not all(side.isdecimal() and int(side) for side in sides):
+            self.fail(f"'{value}' is not HEIGHTxWIDTH in pixels, such as 375x500", param, context)
+        return tuple(map(int, sides))
+
+
+class Reference(click.Group):
+    """`repro reference NAME` is short for `repro reference show NAME`."""
+
+    def resolve_command(self, context, args):
+        return super().resolve_command(context, args if args[0] in self.commands else ["show", *args])
+
+
+name = click.argument("name")
+classes = click.option("--num-classes", type=click.IntRange(1), help="[default: as published]")
+width = click.option("--width", default=1.0, show_default=True, help="the trunk's channels against the published net's")
+
+
+@click.group(cls=Reference, invoke_without_command=True)
+@click.pass_context
+def command(context):
+    """Show the published nets: `repro reference` lists them, `repro reference NAME` shows one as a table."""
+    if context.invoked_subcommand is None:
+        import reference
+
+        for net in reference.names():
+            scores = reference.paper.scores(net)
+            click.echo(f"{net:24} mean IU {scores['mean_iu']}" if scores else net)
+
+
+@command.command()
+@name
+@click.option("--size", type=Size(), help="of the image  [default: 500x500, a classifier's own]")
+@click.option("--json", "as_json", is_flag=True, help="for other programs")
+@classes
+@width
+def show(name, size, as_json, num_classes, width):
+    """The layers of a net: windows, output size, receptive field, parameters, multiply-adds."""
+    import reference
+    from reference.describe import describe, format_table
+
+    rows = describe(reference.net(name, "deploy", num_classes, width), size)
+    click.echo(json.dumps([row._asdict() for row in rows], indent=1) if as_json else format_table(rows))
+
+
+@command.command()
+@name
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help=".svg, or .dot for graphviz")
+@classes
+def picture(name, output, num_classes):
+    """Draw a net's skip architecture: a box for each step, a row for each resolution."""
+    import reference
+    from converters.files import written_whole
+    from reference.picture import dot, svg
+
+    draw = {".svg": svg, ".dot": dot}.get(Path(output).suffix)
+    if draw is None:
+        raise CaffeError(f"{output}: a picture is written as .svg or .dot, not '{Path(output).suffix}'")
+    text = draw(reference.net(name, "deploy", num_classes))
+    with written_whole(output) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    click.echo(f"wrote {output}")
+
+
+@command.command()
+@name
+@click.argument("folder", type=click.Path(file_okay=False))
+@classes
+@width
+def export(name, folder, num_classes, width):
+    """Write a net's prototxts into FOLDER as the release has them, for real Caffe and for `repro train`."""
+    from reference.export import export
+
+    for path in export(name, folder, num_classes, width):
+        click.echo(f"wrote {path}")
