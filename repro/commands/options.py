@@ -20,18 +20,19 @@ threads = click.option("--threads", type=click.IntRange(1), expose_value=False, 
 seed = click.option("--seed", type=int, default=0, show_default=True, help="of drawing, filling, dropout and data order")
 
 
-class NamedPath(click.ParamType):
-    """NAME=PATH, as a pair."""
+class Named(click.ParamType):
+    """NAME=VALUE, as a pair; `form` says so in help and errors."""
 
-    name = "name=path"
+    def __init__(self, form):
+        self.name = form
 
     def convert(self, value, param, context):
-        name, equals, path = value.partition("=")
-        if not (name and equals and path):
-            self.fail(f"'{value}' is not NAME=PATH", param, context)
-        return name, path
+        name, equals, rest = value.partition("=")
+        if not (name and equals and rest):
+            self.fail(f"'{value}' is not {self.name}", param, context)
+        return name, rest
 
 
 folder = click.option("--folder", default="data", show_default=True, type=click.Path(file_okay=False),
                       help="where `repro fetch` puts data sets and weights")
-at = click.option("--at", multiple=True, type=NamedPath(), help="a set or weights, by fetch's name, that are elsewhere")
+at = click.option("--at", multiple=True, type=Named("NAME=PATH"), help="where else a set or weights are, by fetch's name")
