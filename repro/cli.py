@@ -9,8 +9,10 @@ from converters.errors import CaffeError
 COMMANDS = {
     "reproduce": "train and score the paper's stages: 32s, 16s, 8s",
     "train": "train one net from the weights of another",
+    "surgery": "make one net's weights from another's",
     "evaluate": "score a net on a data set",
     "segment": "label the pixels of photographs",
+    "reference": "show and export the published nets",
     "convert": "turn Caffe's nets and weights into PyTorch's and back",
     "inspect": "say what is in a file: layers, shapes, parameters, multiply-adds",
     "bench": "measure speed and memory beside other programs",
