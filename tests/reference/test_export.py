@@ -2,6 +2,7 @@
 
 import ast
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -59,7 +60,6 @@ def test_a_classifier_has_no_solver(tmp_path):
 
 @pytest.mark.parametrize("name", ["voc-fcn8s-atonce", "voc-fcn-alexnet", "voc-fcn-googlenet", "siftflow-fcn16s"])
 def test_opencv_loads_the_deploy_net_and_computes_the_same(name, tmp_path):
-    cv2 = pytest.importorskip("cv2", reason="opencv-python-headless<5, of the dev extra, reads Caffe's files")
     export(name, tmp_path, width=1 / 16)
     torch.manual_seed(0)
     net = CaffeNet(tmp_path / "deploy.prototxt")

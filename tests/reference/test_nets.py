@@ -86,7 +86,9 @@ def test_scores_have_the_images_size(name):
     images = [blob for layer in param.layer if layer.type == "Input" for blob in layer.top]
     with torch.device("meta"):
         net = CaffeNet(param)
-    for height, width in [(1, 1), (1, 33), (64, 65), (223, 500), (1000, 700)]:
+    random = np.random.RandomState(0)
+    drawn = [(random.randint(1, 1001), random.randint(1, 701)) for _ in range(8)]  # odd and even
+    for height, width in [(1, 1), (2, 1), (1, 33), (64, 65), (1000, 700), (999, 701), *drawn]:
         with torch.device("meta"):
             found = net.reshape(**{blob: (1, 1 if blob == "depth" else 3, height, width) for blob in images})
         for score in net.outputs:

@@ -189,6 +189,27 @@ def test_the_score_map_is_the_classifier_slid_over_the_image():
             assert torch.allclose(scores[:, :, row, column], expected, atol=1e-5 * scores.abs().max().item())
 
 
+def test_with_paddings_the_last_layers_slide_over_the_pooled_map():
+    """fc6 to fc8 of the classifier, at each place of pool5, are the score map's pixels, whatever the image's size."""
+    param = reference.net("vgg16", "deploy", num_classes=5, width=1 / 16)
+    classifier = randomized(param)
+    net, blobs = surgery.convolutionize(param, classifier.to_blobs())
+    convolutional = CaffeNet(net)
+    convolutional.copy_from(blobs)
+    for size in (224, 224), (301, 258):
+        maps = convolutional.forward_blobs({"data": torch.randn(1, 3, *size)}, ["pool5", "fc8"])
+        scores, pooled = maps["fc8"], maps["pool5"]
+        assert scores.shape[2:] == tuple(side - 6 for side in pooled.shape[2:])
+        for row in range(scores.shape[2]):
+            for column in range(scores.shape[3]):
+                x = pooled[:, :, row : row + 7, column : column + 7].flatten(1)
+                for name in ("fc6", "fc7", "fc8"):
+                    weight, bias = classifier.params[name]
+                    x = x @ weight.T + bias
+                    x = x if name == "fc8" else x.relu()
+                assert torch.allclose(scores[:, :, row, column], x, atol=1e-5 * scores.abs().max().item())
+
+
 def test_kernels_need_not_be_square_and_flattening_is_refused():
     text = """
         layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 2 dim: 3 dim: 4 dim: 5 } } }
