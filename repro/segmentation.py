@@ -4,7 +4,7 @@ import reference
 from converters import CaffeError, CaffeNet, read_caffemodel
 from reference.means import VOC
 from reference.sizes import sizes_of
-from repro.evaluation import label_map
+from repro.fast import accelerate
 from repro.images import load_image, preprocess
 
 
@@ -31,4 +31,4 @@ def load(name, weights):
 
 def segment(net, image, mean=VOC):
     """The label map (uint8 HxW) of a photograph: a PIL image or a path, of any size."""
-    return label_map(net, preprocess(load_image(image), mean))
+    return accelerate(net, ["score"]).labels(preprocess(load_image(image), mean))

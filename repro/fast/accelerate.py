@@ -55,6 +55,8 @@ class Accelerated:
         """
         blob = self.names[0] if blob is None else blob
         wanted = self.net._plan(self.names)[0]
+        if len(inputs) != len(wanted):
+            raise CaffeError(f"net '{self.net.param.name}' wants inputs {', '.join(wanted)}; it got {len(inputs)}")
         labels = self._run(dict(zip(wanted, inputs, strict=True)), [blob], highest)[blob][:, 0].cpu().numpy()
         return labels[0] if len(labels) == 1 else labels
 

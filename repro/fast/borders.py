@@ -86,14 +86,14 @@ class Border:
 
     def _surroundings(self, value, window, like):
         small = self.borders.small(self.plan)
-        values = self.borders.values(small, like)[value]
+        values = self.borders.values(small, like)[value].permute(0, 2, 3, 1)  # as they lie in memory
         for i in (0, 1):
             # The small value's even middle stands for all that the large one has more.
             surplus = self.plan.sizes[value][i] - small.sizes[value][i]
             even = small.even[value][i].start if surplus else 0
             index = [n if n < even else max(even, n - surplus) for n in range(*window[i])]
-            values = values.index_select(2 + i, torch.tensor(index, device=values.device))
-        return values
+            values = values.index_select(1 + i, torch.tensor(index, device=values.device))
+        return values.permute(0, 3, 1, 2)
 
 
 def _place(whole, window, part):
