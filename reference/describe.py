@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from converters.costs import multiply_adds
 from converters.errors import CaffeError
+from converters.inspect import multiply_adds
 from converters.shapes import infer_shapes
 from surgery.coordinates import receptive_field
 
@@ -33,13 +33,12 @@ def describe(net, size=None):
         if not param.top or param.top[0] in param.bottom:
             continue
         layer = caffe.layers[param.name]
-        blobs = [tuple(blob.shape) for blob in layer.blobs()]
-        bottom, top = shapes.get(param.bottom[0]) if param.bottom else None, shapes[param.top[0]]
+        top = shapes[param.top[0]]
         rows.append(Row(
             param.name, param.type,
-            bottom[2:] if getattr(layer, "is_global", False) else getattr(layer, "kernel", None),
+            shapes[param.bottom[0]][2:] if getattr(layer, "is_global", False) else getattr(layer, "kernel", None),
             getattr(layer, "stride", None), getattr(layer, "pad", None), top, _field(caffe.param, param.top[0]),
-            sum(blob.numel() for blob in layer.blobs()), multiply_adds(param, bottom, top, blobs[0] if blobs else None)))
+            sum(blob.numel() for blob in layer.blobs()), multiply_adds(param, layer, shapes)))
     return rows
 
 
