@@ -79,7 +79,8 @@ def write_weights(target, model, preprocessing=None):
     """Write a `Caffemodel` by the suffix of `target`.
 
     .safetensors, .pt (plain tensors, for torch.load with weights_only=True) and .npz hold the keys of CaffeNet's
-    state_dict; .caffemodel, .h5 and .caffemodel.h5 are Caffe's own. A .safetensors also keeps the `Preprocessing` and the prototxt.
+    state_dict; .caffemodel, .h5 and .caffemodel.h5 are Caffe's own. A .safetensors also keeps the `Preprocessing` and the
+    prototxt.
     """
     target, preprocessing = Path(target), preprocessing or Preprocessing()
     check_target(target)

@@ -45,4 +45,5 @@ def colour(labels):
 def _add_legend(figure, classes, samples, columns):
     shown = sorted({int(label) for sample in samples for label in np.unique(sample.labels)} - {VOID})
     handles = [plt.Rectangle((0, 0), 1, 1, color=voc_palette()[label] / 255) for label in shown]
-    figure.legend(handles, [classes[label] for label in shown], loc="outside lower center", ncols=2 * columns, fontsize="small")
+    names = [classes[label] for label in shown]
+    figure.legend(handles, names, loc="outside lower center", ncols=2 * columns, fontsize="small")

@@ -9,7 +9,7 @@ import click
 import torch
 
 import reference
-from converters import CaffeError, CaffeNet, write_caffemodel
+from converters import CaffeError, CaffeFileError, CaffeNet, write_caffemodel
 from converters.files import written_whole
 from repro.data import Feed, open_sbd, open_voc
 from repro.evaluation import evaluate
@@ -50,7 +50,8 @@ class Job:
         """What results.json and the log say of the job, and what must be the same for a run to go on."""
         return {"scale": self.scale, "classes": self.train.num_classes, "width": self.width, "seed": self.seed,
                 "train_images": len(self.train), "val_images": len(self.val), "weights": Path(self.weights).name,
-                "mirror": self.mirror, "fill_missing": self.fill_missing}
+                "mirror": self.mirror, "fill_missing": self.fill_missing,
+                "iterations": self.iterations, "base_lr": self.base_lr}
 
 
 def stages_of(net):
@@ -61,7 +62,7 @@ def stages_of(net):
 
 def miniature_job(net, folder, seed, iterations=None, base_lr=None):
     """The embedded default: drawn scenes, nets of an eighth of the width, the classifier that the project keeps."""
-    data = write_dataset(Path(folder) / "data", seed, schedule.TRAIN, schedule.VAL)
+    data = write_dataset(Path(folder) / f"data-seed{seed}", seed, schedule.TRAIN, schedule.VAL)
     stages = stages_of(net)
     unknown = [stage for stage in stages if stage not in schedule.STAGES]
     if unknown:
@@ -143,17 +144,24 @@ def _run_stage(job, stage, weights, folder, announce):
     trained = time.monotonic()
     scores = evaluate(net, job.val, title=f"scoring {job.title(stage)}").scores()
     return {**scores.means(), "iterations": iterations, "loss": loss, "base_lr": float(f"{param.base_lr:g}"),
-            "class_iu": dict(zip(job.val.classes, scores.class_iu.tolist(), strict=True)),
+            "class_iu": scores.by_class(job.val.classes),
             "train_seconds": round(trained - began, 1), "evaluate_seconds": round(time.monotonic() - trained, 1)}
 
 
 def _open_results(job, folder):
+    """The results of the run in `folder` so far; a new run's are written at once, so that no other run goes on with it."""
     path = folder / "results.json"
     if not path.exists():
-        return {"scale": job.scale, "note": _banner(job).strip(), "job": job.about(), "stages": {}}
-    results = json.loads(path.read_text())
-    if results["job"] != job.about():
-        different = [key for key, value in job.about().items() if results["job"].get(key) != value]
+        results = {"scale": job.scale, "note": _banner(job).strip(), "job": job.about(), "stages": {}}
+        _write_results(folder, results)
+        return results
+    try:
+        results = json.loads(path.read_text())
+        theirs, _ = results["job"], results["stages"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CaffeFileError(path, f"not a run's results, or damaged ({error}); remove it to start anew") from None
+    different = [key for key, value in job.about().items() if theirs.get(key) != value]
+    if different:
         raise CaffeError(f"{folder} holds another run: it differs in {', '.join(different)}; choose another folder (--run) "
                          "or remove it")
     return results

@@ -4,6 +4,7 @@
 V1 format of 2014, as the original VGG16 is, so that a run of the miniature starts where a real one does.
 """
 
+import itertools
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import click
 import numpy as np
 import torch
+import torch.nn.functional as F
 from tqdm import tqdm
 
 import reference
@@ -24,15 +26,15 @@ from repro.miniature.draw import CLASSES, draw_single
 from repro.solver import Solver
 
 WIDTH = 1 / 8
-OBJECTS = CLASSES[1:]
 WEIGHTS = Path(__file__).parent / "vgg16-eighth.caffemodel"
 SIZE, CANVAS = 128, 224  # a drawn object's picture, and the classifier's input, in pixels
+NEAR, FAR = 16, 48  # from the object's centre: what is looked at is the object, or background
 SOLVER = 'type: "Adam" base_lr: 0.0002 momentum: 0.9 weight_decay: 0.0001 lr_policy: "step" gamma: 0.2 average_loss: 50'
 
 
 def describe(phase):
     """The classifier's NetParameter."""
-    return reference.net("vgg16", phase, num_classes=len(OBJECTS), width=WIDTH)
+    return reference.net("vgg16", phase, num_classes=len(CLASSES), width=WIDTH)
 
 
 def fill(net):
@@ -46,44 +48,56 @@ def fill(net):
 
 
 def draw(number, seed):
-    """Picture `number` of a seeded pool, and its class (0 is the first object)."""
-    index = number % len(OBJECTS)
-    return draw_single(np.random.default_rng([seed, number]), index + 1, SIZE), index
+    """Picture `number` of a seeded pool, its object's class and centre."""
+    index = 1 + number % (len(CLASSES) - 1)
+    picture, centre = draw_single(np.random.default_rng([seed, number]), index, SIZE)
+    return picture, index, centre
 
 
 def draw_pool(count, seed):
-    """`count` pictures (count x SIZE x SIZE x 3, uint8, RGB) and their classes, drawn by all processors."""
+    """`count` pictures (count x SIZE x SIZE x 3, uint8, RGB), their classes and centres, drawn by all processors."""
     with ProcessPoolExecutor() as pool:
         drawn = pool.map(partial(draw, seed=seed), range(count), chunksize=50)
-        pictures, classes = zip(*tqdm(drawn, total=count, desc="drawing objects", unit="picture", disable=None), strict=True)
-    return np.stack(pictures), np.array(classes)
+        columns = zip(*tqdm(drawn, total=count, desc="drawing objects", unit="picture", disable=None), strict=True)
+        return tuple(np.stack(column) for column in columns)
 
 
-def batches(pictures, classes, size, seed):
-    """Endless random batches; each picture lies somewhere on a canvas of zeros (the mean colour), half of them mirrored."""
-    random = np.random.default_rng(seed)
+def look(random, picture, index, centre):
+    """What the classifier sees when it looks at a point of a picture, and the class: the object's, or far off background.
+
+    The point comes to lie in the middle of a canvas of zeros, the mean colour, as it does when the net made fully
+    convolutional slides over a padded image.
+    """
+    background = random.random() < 1 / len(CLASSES)
     while True:
-        data = torch.zeros(size, 3, CANVAS, CANVAS)
-        chosen = random.integers(len(pictures), size=size)
-        for item, index in zip(data, chosen, strict=True):
-            picture = preprocess(pictures[index], VOC)[0]
-            top, left = random.integers(CANVAS - SIZE + 1, size=2)
-            item[:, top:top + SIZE, left:left + SIZE] = picture.flip(2) if random.random() < 0.5 else picture
-        yield {"data": data, "label": torch.from_numpy(classes[chosen]).float()}
+        point = random.uniform(0, SIZE, 2) if background else centre + random.uniform(-NEAR, NEAR, 2)
+        if not background or np.abs(point - centre).max() > FAR:
+            break
+    data = preprocess(picture, VOC)
+    left, top = (int(CANVAS / 2 - place) for place in point)
+    data = F.pad(data, (left, CANVAS - SIZE - left, top, CANVAS - SIZE - top))
+    return data.flip(3) if random.random() < 0.5 else data, 0 if background else index
 
 
-def accuracy(net, pictures, classes):
-    """The share of pictures, in the middle of the canvas, whose highest score is their class."""
+def batches(pool, size, seed):
+    """Endless random batches of `size`."""
+    random = np.random.default_rng(seed)
+    pictures, classes, centres = pool
+    while True:
+        seen = [look(random, pictures[i], classes[i], centres[i]) for i in random.integers(len(pictures), size=size)]
+        yield {"data": torch.cat([data for data, _ in seen]), "label": torch.tensor([float(index) for _, index in seen])}
+
+
+@torch.no_grad()
+def accuracy(net, feed, count):
+    """The share of `count` batches' pictures whose highest score is their class."""
     net.eval()
-    right, margin = 0, (CANVAS - SIZE) // 2
-    with torch.no_grad():
-        for start in range(0, len(pictures), 32):
-            data = torch.cat([preprocess(picture, VOC) for picture in pictures[start:start + 32]])
-            data = torch.nn.functional.pad(data, (margin,) * 4).contiguous(memory_format=torch.channels_last)
-            scores = net.forward_blobs({"data": data}, ["fc8"])["fc8"]
-            right += int((scores.argmax(1).numpy() == classes[start:start + 32]).sum())
+    right = []
+    for batch in itertools.islice(feed, count):
+        data = batch["data"].contiguous(memory_format=torch.channels_last)
+        right.append(net.forward_blobs({"data": data}, ["fc8"])["fc8"].argmax(1) == batch["label"])
     net.train()
-    return right / len(pictures)
+    return torch.cat(right).float().mean().item()
 
 
 def write_v1(path, net, blobs):
@@ -104,7 +118,7 @@ def write_v1(path, net, blobs):
 @click.command(help=__doc__.splitlines()[0])
 @click.option("-o", "--output", default=WEIGHTS, show_default="the miniature's own", help="caffemodel to write")
 @click.option("--pictures", default=12000, show_default=True, help="objects to draw and train on")
-@click.option("--iterations", default=5000, show_default=True)
+@click.option("--iterations", default=1500, show_default=True)
 @click.option("--batch", default=32, show_default=True)
 @click.option("--seed", default=0, show_default=True)
 def main(output, pictures, iterations, batch, seed):
@@ -112,17 +126,16 @@ def main(output, pictures, iterations, batch, seed):
     train, held_out = draw_pool(pictures, seed), draw_pool(1000, seed + 1)
     net = CaffeNet(describe("train"), "train")
     fill(net)
-    solver = Solver(f"{SOLVER} stepsize: {max(1, int(iterations * 0.4))}", net, batches(*train, batch, seed))
+    solver = Solver(f"{SOLVER} stepsize: {max(1, int(iterations * 0.7))}", net, batches(train, batch, seed))
     with tqdm(total=iterations, desc="training the classifier", unit="it", disable=None) as progress:
         while solver.iter < iterations:
             solver.step()
             progress.set_postfix(loss=f"{solver.smoothed_loss:.3f}", refresh=False)
             progress.update()
-            if solver.iter % 500 == 0 or solver.iter == iterations:
+            if solver.iter % 200 == 0 or solver.iter == iterations:
+                write_v1(output, describe("deploy"), net.to_blobs())
                 progress.write(f"iteration {solver.iter}: loss {solver.smoothed_loss:.3f}, "
-                               f"held-out accuracy {accuracy(net, *held_out):.1%}")
-    write_v1(output, describe("deploy"), net.to_blobs())
-    click.echo(f"wrote {output}")
+                               f"held-out accuracy {accuracy(net, batches(held_out, 40, seed), 15):.1%}; wrote {output}")
 
 
 if __name__ == "__main__":

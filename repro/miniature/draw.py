@@ -39,12 +39,16 @@ def draw_scene(rng):
 
 
 def draw_single(rng, index, size=128):
-    """Draw one object of class `index` as scenes show it: a photograph (size x size x 3, uint8, RGB)."""
+    """Draw one object of class `index` as scenes show it.
+
+    Returns the photograph (size x size x 3, uint8, RGB) and the object's centre (x, y).
+    """
     picture = draw_background(rng, size, size)
     scale = rng.uniform(*SIZES)
     slack = max(size - scale, 0) / 2 + 0.1 * scale
-    draw_object(rng, picture, index, size / 2 + rng.uniform(-slack, slack, 2), scale)
-    return develop(rng, picture)
+    centre = size / 2 + rng.uniform(-slack, slack, 2)
+    draw_object(rng, picture, index, centre, scale)
+    return develop(rng, picture), centre
 
 
 def draw_object(rng, picture, index, centre, size):

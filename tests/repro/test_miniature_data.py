@@ -31,7 +31,7 @@ def test_a_seed_gives_the_same_pixels_and_another_seed_other_ones(scenes):
     again = draw_scene(np.random.default_rng([0, 0]))
     assert np.array_equal(again[0], scenes[0][0]) and np.array_equal(again[1], scenes[0][1])
     assert not any(scenes[0][0].shape == other.shape and np.array_equal(scenes[0][0], other) for other, _ in scenes[1:])
-    first, same, other = (draw_single(np.random.default_rng(seed), 3) for seed in (1, 1, 2))
+    first, same, other = (draw_single(np.random.default_rng(seed), 3)[0] for seed in (1, 1, 2))
     assert np.array_equal(first, same) and not np.array_equal(first, other)
 
 
@@ -84,7 +84,7 @@ def test_an_object_covers_what_it_changes_and_keeps_its_thin_parts(index):
 
 def test_single_objects_come_in_any_size_and_are_not_background_alone():
     for index in range(1, len(CLASSES)):
-        photograph = draw_single(np.random.default_rng(index), index, size=97)
+        photograph, _ = draw_single(np.random.default_rng(index), index, size=97)
         assert photograph.shape == (97, 97, 3) and photograph.dtype == np.uint8
         assert photograph.std() > 5
 

@@ -160,8 +160,8 @@ def test_the_command_says_miniature_first_and_last(tmp_path, monkeypatch):
     assert "voc-fcn16s (miniature): 1 iterations" in result.stdout
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert results["scale"] == "miniature" and list(results["stages"]) == STAGES[:2]
-    assert len(list((tmp_path / "run" / "data" / "JPEGImages").iterdir())) == 4
-    assert list((tmp_path / "run" / "data").glob("THIS-IS-THE-MINIATURE*"))
+    assert len(list((tmp_path / "run" / "data-seed4" / "JPEGImages").iterdir())) == 4
+    assert list((tmp_path / "run" / "data-seed4").glob("THIS-IS-THE-MINIATURE*"))
 
 
 # ---- the paper's job ----
