@@ -34,6 +34,9 @@ class LabelFolder(Dataset):
             raise CaffeError(f"{self.root}: holds no label images (.png)")
         self.classes = _classes(self.root, classes)
 
+    def __getitem__(self, index):
+        raise CaffeError(f"{self.root}: holds label images alone, and no photographs in VOC's layout or in images/")
+
 
 class Photographs(Dataset):
     """The photographs of a test set whose labels are kept secret: a `Sample` has None for labels."""
