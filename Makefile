@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install test lint reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s miniature-classifier miniature-table proto clean
+.PHONY: install test lint reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s miniature-classifier miniature-table paper proto clean
 .DEFAULT_GOAL := install
 
 install: $(INSTALLED)
@@ -34,6 +34,10 @@ miniature-classifier: $(INSTALLED)
 # The README's table of the miniature: three seeds, with and without a fixed trunk (about half an hour).
 miniature-table: $(INSTALLED)
 	$(BIN)/python -m repro.miniature.table
+
+# Ours beside the paper's, row by row; STRICT=1 fails where weights or data are not at hand.
+paper: $(INSTALLED)
+	$(BIN)/repro verify $(if $(STRICT),--strict) $(ARGS)
 
 # Remakes converters/caffe_pb2.py with the oldest protobuf that setup.cfg allows, so that every newer one can read it.
 proto: $(INSTALLED)

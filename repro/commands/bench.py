@@ -2,7 +2,7 @@
 
 import click
 
-from repro.commands.options import existing
+from repro.commands.options import existing, threads
 
 
 @click.group()
@@ -19,3 +19,34 @@ def convert(source, runs, megabytes):
     from repro.bench.convert import bench, lines
 
     click.echo("\n".join(lines(*bench(source, runs, megabytes))))
+
+
+class Size(click.ParamType):
+    """HEIGHTxWIDTH in pixels."""
+
+    name = "HxW"
+
+    def convert(self, value, param, context):
+        try:
+            height, width = map(int, value.split("x"))
+        except ValueError:
+            height = width = 0
+        if min(height, width) < 1:
+            self.fail(f"'{value}' is not a size as 375x500, height first", param, context)
+        return height, width
+
+
+@command.command()
+@click.option("--net", default="voc-fcn8s", show_default=True, help="a published net, filled with random weights")
+@click.option("--size", "sizes", type=Size(), multiple=True, default=["375x500"], show_default=True,
+              help="of the image; may be given several times")
+@click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="turns of each program")
+@click.option("--width", type=float, default=1.0, show_default=True, help="of the trunk, against the published one's")
+@threads
+def infer(net, sizes, runs, width):
+    """Label an image by the fast path and the plain net, beside OpenCV and torchfcn where they are installed."""
+    from repro.bench.infer import bench, lines
+
+    for size in sizes:
+        click.echo(f"{net}, {size[0]}x{size[1]}")
+        click.echo("\n".join(lines(*bench(net, size, runs, width))))
