@@ -91,4 +91,6 @@ class Accelerated:
 
 def highest(scores):
     """The channel of the highest number: uint8, N x 1 x height x width. The first of equal ones."""
+    if scores.shape[1] > 256:
+        raise CaffeError(f"a label map holds up to 256 classes, the scores have {scores.shape[1]}; take the argmax")
     return scores.argmax(1, keepdim=True).to(torch.uint8)

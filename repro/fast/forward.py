@@ -34,7 +34,7 @@ def forward(graph, plan, inputs, targets, border=None, finish=None):
     elided = graph.strided if border else ()
     needed = plan.demand(graph.operations, {value: plan.whole(value) for value in targets}, elided)
     parts = {value: Part(_channels_last(pixels), plan.whole(value)) for value, pixels in inputs.items()}
-    made = {value: parts[value].pixels for value in targets if value in parts}
+    made = {value: finish(pixels) if finish else pixels for value, pixels in inputs.items() if value in targets}
     stages = {value: stage for value, stage in graph.stages.items() if value in needed}
     last = {value: reader for reader, stage in stages.items() for op in stage for value in op.reads}
     for value, stage in stages.items():

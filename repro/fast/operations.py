@@ -97,7 +97,8 @@ class Pooling(Operation):
         # PyTorch clips a last window by itself; only what it cannot say is padded by hand.
         if all(not before and beyond < stride[i] for i, (before, beyond) in enumerate(padding)):
             return F.max_pool2d(bottoms[0], kernel, stride, ceil_mode=True)
-        return F.max_pool2d(padded(bottoms[0], padding, -FLT_MAX), kernel, stride)
+        lowest = max(-FLT_MAX, torch.finfo(bottoms[0].dtype).min)
+        return F.max_pool2d(padded(bottoms[0], padding, lowest), kernel, stride)
 
 
 class Convolution(Operation):
@@ -124,7 +125,10 @@ class Convolution(Operation):
 
     def __call__(self, bottoms, padding, window):
         positions = len(bottoms[0]) * window[0].length * window[1].length
-        top = self._product(bottoms[0], padding) if self._as_product(positions) else self._convolve(bottoms[0], padding)
+        if self._as_product(positions):
+            top = self._product(bottoms[0], padding, window)
+        else:
+            top = self._convolve(bottoms[0], padding)
         return top.relu_() if self.relu else top
 
     def _as_product(self, positions):
@@ -138,13 +142,12 @@ class Convolution(Operation):
             bottom, pad = padded(bottom, padding), (0, 0)
         return F.conv2d(bottom, layer.weight, bias, layer.stride, pad, layer.dilation, layer.group)
 
-    def _product(self, bottom, padding):
-        layer, bias = self.layer, getattr(self.layer, "bias", None)
-        windows = padded(bottom, padding)
-        for axis in (0, 1):
-            windows = windows.unfold(2 + axis, layer.kernel[axis], layer.stride[axis])
-        windows = windows.permute(0, 2, 3, 1, 4, 5)  # N, height, width, channels, kernel_h, kernel_w
-        return F.linear(windows.flatten(3), layer.weight.flatten(1), bias).permute(0, 3, 1, 2)
+    def _product(self, bottom, padding, window):
+        columns = F.unfold(padded(bottom, padding), self.layer.kernel, stride=self.layer.stride)
+        top = self.layer.weight.flatten(1) @ columns
+        if "bias" in self.layer.blob_names:
+            top += self.layer.bias[:, None]
+        return top.unflatten(2, [span.length for span in window])
 
 
 class Deconvolution(Operation):

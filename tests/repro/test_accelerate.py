@@ -144,7 +144,7 @@ layer { name: "conv2" type: "Convolution" bottom: "pool1" top: "conv2"
 layer { name: "negative" type: "ReLU" bottom: "conv2" top: "rectified" relu_param { negative_slope: 0.1 } }
 layer { name: "both" type: "Concat" bottom: "conv2" bottom: "rectified" top: "both" }
 layer { name: "norm" type: "LRN" bottom: "both" top: "norm" lrn_param { local_size: 3 alpha: 0.1 } }
-layer { name: "up" type: "Deconvolution" bottom: "norm" top: "up"
+layer { name: "finer" type: "Deconvolution" bottom: "norm" top: "finer"
         convolution_param { num_output: 5 kernel_size: 6 stride: 4 pad: 1 } }
 """
 
@@ -156,9 +156,9 @@ def test_a_net_of_ones_own():
 
 
 @pytest.mark.parametrize("layer, reason", [
-    ('layer { name: "last" type: "MVN" bottom: "up" top: "last" }', "MVN"),
-    ('layer { name: "last" type: "Pooling" bottom: "up" top: "last" pooling_param { pool: AVE kernel_size: 2 } }', "MAX"),
-    ('layer { name: "last" type: "InnerProduct" bottom: "up" top: "last" inner_product_param { num_output: 2 } }',
+    ('layer { name: "last" type: "MVN" bottom: "finer" top: "last" }', "MVN"),
+    ('layer { name: "last" type: "Pooling" bottom: "finer" top: "last" pooling_param { pool: AVE kernel_size: 2 } }', "MAX"),
+    ('layer { name: "last" type: "InnerProduct" bottom: "finer" top: "last" inner_product_param { num_output: 2 } }',
      "InnerProduct"),
 ])
 def test_what_is_not_understood_runs_the_plain_way(layer, reason):
@@ -190,3 +190,9 @@ def test_missing_and_wrong_inputs_are_refused():
         fast.labels(torch.zeros(1, 3, 5, 5))
     with pytest.raises(CaffeError):
         fast(color=torch.zeros(1, 2, 5, 5), depth=torch.zeros(1, 1, 5, 5))
+
+
+def test_more_classes_than_a_label_map_holds_are_refused():
+    net = random_net(reference.net("voc-fcn32s", "deploy", num_classes=300, width=1 / 64))
+    with pytest.raises(CaffeError, match="256"):
+        repro.accelerate(net).labels(torch.zeros(1, 3, 4, 4))
