@@ -16,13 +16,14 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 import reference
+import surgery
 from converters import CaffeNet
 from converters.caffe_pb2 import BlobProto, NetParameter, V1LayerParameter
 from converters.files import written_whole
 from converters.upgrade import v2_type
 from reference.means import VOC
 from repro.images import preprocess
-from repro.miniature.draw import CLASSES, draw_single
+from repro.miniature.draw import CLASSES, draw_scene, draw_single
 from repro.solver import Solver
 
 WIDTH = 1 / 8
@@ -100,6 +101,27 @@ def accuracy(net, feed, count):
     return torch.cat(right).float().mean().item()
 
 
+def balance(net, scenes=40, seed=0):
+    """{layer: blobs} with the weights spread over the layers so that one learning rate suits all, as it does in VGG16.
+
+    A net of ReLUs computes the same when a layer is multiplied and a later one divided. Each layer is multiplied by the
+    root of its relative gradient, that of a segmentation of drawn scenes with fc8 for the scores.
+    """
+    blobs = net.to_blobs()
+    fcn = CaffeNet(reference.net("voc-fcn32s", "train", num_classes=len(CLASSES), width=WIDTH), "train")
+    surgery.transplant(fcn, blobs | {"score_fr": blobs["fc8"]})
+    surgery.interp(fcn)
+    for number in range(scenes):
+        picture, labels = draw_scene(np.random.default_rng([seed, number]))
+        fcn.loss(data=preprocess(picture, VOC), label=torch.from_numpy(labels)[None, None].float()).backward()
+    weights = [fcn.params["score_fr" if name == "fc8" else name][0] for name in blobs]
+    speeds = np.array([float(weight.grad.norm() / weight.norm()) for weight in weights])
+    factors = np.sqrt(speeds / np.exp(np.log(speeds).mean()))
+    gains = np.cumprod(factors)  # of a layer's top; the last is 1
+    return {name: [weight * factor, bias * gain]
+            for (name, (weight, bias)), factor, gain in zip(blobs.items(), factors, gains, strict=True)}
+
+
 def write_v1(path, net, blobs):
     """Write weights as Caffe did in 2014: V1 layers whose blobs have four axes, biases 1x1x1xN and matrices 1x1xOxI."""
     proto = NetParameter(name=net.name)
@@ -133,7 +155,7 @@ def main(output, pictures, iterations, batch, seed):
             progress.set_postfix(loss=f"{solver.smoothed_loss:.3f}", refresh=False)
             progress.update()
             if solver.iter % 200 == 0 or solver.iter == iterations:
-                write_v1(output, describe("deploy"), net.to_blobs())
+                write_v1(output, describe("deploy"), balance(net))
                 progress.write(f"iteration {solver.iter}: loss {solver.smoothed_loss:.3f}, "
                                f"held-out accuracy {accuracy(net, batches(held_out, 40, seed), 15):.1%}; wrote {output}")
 
