@@ -6,6 +6,7 @@ import torch
 from tqdm import tqdm
 
 from converters.errors import CaffeError, CaffeFileError
+from repro.fast import accelerate
 from repro.images import load_labels, size_of
 from repro.scores import Confusion
 
@@ -81,5 +82,4 @@ def label_map(net, data, blob="score"):
 
 
 def _scores(net, inputs, blob):
-    inputs = {name: data.contiguous(memory_format=torch.channels_last) for name, data in inputs.items()}
-    return net.forward_blobs(inputs, [blob])[blob][0]
+    return accelerate(net, [blob])(**inputs)[blob][0]

@@ -4,8 +4,9 @@ import matplotlib
 import numpy as np
 
 from converters.files import written_whole
+from repro.evaluation import label_map
 from repro.images import VOID, preprocess, voc_palette
-from repro.segmentation import label_map, load
+from repro.segmentation import load
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-TRAIN, VAL = 400, 100  # drawn scenes
+TRAIN, VAL = 1000, 100  # drawn scenes
 
 BANNER = "THE MINIATURE: drawn pictures and narrow nets. Its numbers are its own and never the paper's."
 
@@ -13,8 +13,8 @@ class Stage(NamedTuple):
 
 
 STAGES = {
-    "voc-fcn32s": Stage(2000, 2e-8),
-    "voc-fcn16s": Stage(1200, 2e-9),
-    "voc-fcn8s": Stage(1200, 5e-10),
-    "voc-fcn32s-fixed": Stage(2000, 2e-8),
+    "voc-fcn32s": Stage(4500, 2e-9),
+    "voc-fcn16s": Stage(2000, 1e-9),
+    "voc-fcn8s": Stage(2000, 5e-10),
+    "voc-fcn32s-fixed": Stage(2000, 2e-9),
 }
