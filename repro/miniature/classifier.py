@@ -115,7 +115,7 @@ def balance(net, scenes=40, seed=0):
         picture, labels = draw_scene(np.random.default_rng([seed, number]))
         fcn.loss(data=preprocess(picture, VOC), label=torch.from_numpy(labels)[None, None].float()).backward()
     weights = [fcn.params["score_fr" if name == "fc8" else name][0] for name in blobs]
-    speeds = np.array([float(weight.grad.norm() / weight.norm()) for weight in weights])
+    speeds = np.array([float(weight.grad.norm() / weight.detach().norm()) for weight in weights])
     factors = np.sqrt(speeds / np.exp(np.log(speeds).mean()))
     gains = np.cumprod(factors)  # of a layer's top; the last is 1
     return {name: [weight * factor, bias * gain]
