@@ -173,11 +173,10 @@ def onnx(source, prototxt, output, preprocess, autocrop, verify, **given):
 
     What is said of the input, here or in the .safetensors, is put into the graph with --preprocess. Wants the extra `onnx`.
     """
-    from converters.onnx import write_onnx
-
     from converters.caffemodel import read_caffemodel
     from converters.export import blobs_of, read_checkpoint
     from converters.net import CaffeNet
+    from converters.onnx import write_onnx
     from converters.preprocessing import read_metadata
 
     if not output.endswith(".onnx"):
