@@ -164,7 +164,11 @@ def _write_pt(path, model, preprocessing):
 
     tensors = {key: torch.from_numpy(array) for key, array in state_dict(model.net, model.blobs).items()}
     with written_whole(path) as temporary:
-        torch.save(tensors, temporary)
+        try:
+            torch.save(tensors, temporary)
+        except RuntimeError as error:  # what torch makes of a disk that is full
+            reason = str(error).strip().split("\n")[0][:200]
+            raise CaffeFileError(path, f"cannot be written; is there room for it? ({reason})") from None
 
 
 def _write_npz(path, model, preprocessing):

@@ -1,24 +1,31 @@
 """Writing files so that no reader ever meets half of one."""
 
+import errno
 import os
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from converters.errors import CaffeFileError
+
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
 
 @contextmanager
-def written_whole(path, flush=True):
+def written_whole(path: str | os.PathLike, flush: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to `path`, on any error removed.
 
     flush: false leaves the flushing to the system, for what can be made again from another file. The temporary name keeps
-    the suffix, since many writers choose their format by it.
+    the suffix, since many writers choose their format by it. Raises CaffeFileError where the file cannot be written, as on a
+    full disk; what was at `path` before is then as it was.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix="".join(path.suffixes[-2:]))
-    os.close(handle)
-    temporary = Path(name)
+    path, temporary = Path(path), None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix="".join(path.suffixes[-2:]))
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         # mkstemp makes the file private; give it what an ordinary new file would have.
         umask = os.umask(0)
@@ -28,6 +35,18 @@ def written_whole(path, flush=True):
             with temporary.open("rb+") as file:
                 os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary:
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise unwritable(path, error) from error
         raise
+
+
+def unwritable(path: str | os.PathLike, error: OSError) -> CaffeFileError:
+    """The CaffeFileError for what the system says of a file that was to be written."""
+    reason = (error.strerror or str(error)).lower()
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        reason = "where its folder would be there is a file"
+    advice = "make room, or choose another place" if error.errno in FULL else "choose another place"
+    return CaffeFileError(path, f"cannot be written: {reason}; {advice}")

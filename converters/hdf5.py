@@ -31,6 +31,14 @@ def open_hdf5(path):
         raise CaffeFileError(path, f"HDF5 cannot be read; the file is truncated or damaged ({reason})") from None
 
 
+@contextmanager
+def created_hdf5(path):
+    """A new, empty HDF5 file, which is at `path` once it is whole."""
+    # Through Python's own file: on a full disk libhdf5's leaves its library unable to close it.
+    with written_whole(path) as temporary, open(temporary, "wb+") as plain, h5py.File(plain, "w") as file:
+        yield file
+
+
 class Budget:
     """How many bytes the datasets of a file may still claim."""
 
@@ -104,7 +112,7 @@ def write_hdf5_blobs(path, blobs):
     for name in blobs:
         if "/" in name or name in ("", "."):
             raise CaffeError(f"{path}: HDF5 cannot hold a layer named '{name}' where Caffe finds it; write a .caffemodel")
-    with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
+    with created_hdf5(path) as file:
         data = file.create_group("data")
         for name, arrays in blobs.items():
             write_arrays(data.create_group(name), arrays)

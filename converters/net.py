@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from converters.caffe_pb2 import NetParameter, ParamSpec
-from converters.errors import CaffeError
+from converters.errors import CaffeError, instead, nearest
 from converters.layers import LEFT_OUT, REGISTRY
 from converters.layers.inputs import Input
 from converters.phase import filter_net
@@ -80,7 +80,8 @@ class CaffeNet(nn.Module):
     def _add_layer(self, param, source):
         if param.type not in REGISTRY:
             reason = LEFT_OUT.get(param.type, "make one of your own with @converters.register")
-            raise CaffeError(f"layer '{param.name}' in {source}: unknown layer type '{param.type}': {reason}")
+            raise CaffeError(f"layer '{param.name}' in {source}: unknown layer type '{param.type}'"
+                             f"{nearest(param.type, REGISTRY) or f': {reason}'}")
         key = param.name.replace(".", "_")
         if key in self._modules or not key:
             raise CaffeError(f"layer '{param.name}' ({param.type}): its name is "
@@ -317,8 +318,7 @@ class CaffeNet(nn.Module):
             known = set(self.inputs).union(*[step.tops for step in self._steps])
             unknown = [name for name in names if name not in known]
             if unknown:
-                raise CaffeError(f"net '{self.param.name}' has no blob '{unknown[0]}': it has "
-                                 f"{', '.join(sorted(known))}")
+                raise CaffeError(f"net '{self.param.name}' has no blob '{unknown[0]}'{instead(unknown[0], sorted(known))}")
             needed, kept = set(names), []
             for step in reversed(self._steps):
                 if needed.intersection(step.tops):

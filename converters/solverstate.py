@@ -93,9 +93,9 @@ def _read_hdf5(path):
 
 
 def _write_hdf5(path, state):
-    from converters.hdf5 import h5py, write_arrays
+    from converters.hdf5 import created_hdf5, write_arrays
 
-    with written_whole(path) as temporary, h5py.File(temporary, "w") as file:
+    with created_hdf5(path) as file:
         for name in ("iter", "current_step"):
             file.create_dataset(name, data=np.array([getattr(state, name)], "<i4"))
         text = state.learned_net.encode()

@@ -7,7 +7,7 @@ VOC, and SIFT Flow's trainval is every other image of that set.
 
 from pathlib import Path
 
-from converters.errors import CaffeError
+from converters.errors import CaffeError, instead
 
 HERE = Path(__file__).parent
 
@@ -27,5 +27,5 @@ def split(name):
 def _lines(folder, name):
     paths = {path.stem: path for path in sorted((HERE / folder).glob("*.txt"))}
     if name not in paths:
-        raise CaffeError(f"no {folder} '{name}'; there are {', '.join(paths)}")
+        raise CaffeError(f"no {folder} '{name}'{instead(name, paths)}")
     return paths[name].read_text().splitlines()

@@ -6,7 +6,7 @@ Layer names, blob names, order and settings are those of the authors' release (f
 
 from functools import partial
 
-from converters.errors import CaffeError
+from converters.errors import CaffeError, instead
 from reference.classifiers import CLASSIFIERS
 from reference.netspec import FIXED, LEARNED, Net
 from reference.trunks import caffenet, fc6_fc7, googlenet, vgg16
@@ -31,7 +31,7 @@ def net(name, phase="train", num_classes=None, width=1):
     multiplies the channel counts of the trunk. Raises CaffeError for an unknown name or phase.
     """
     if name not in NETS:
-        raise CaffeError(f"no net '{name}'; there are {', '.join(NETS)}")
+        raise CaffeError(f"no net '{name}'{instead(name, NETS)}")
     published = CLASSES.get(name.split("-")[0], 1000)
     if num_classes is None:
         num_classes = published
@@ -50,7 +50,7 @@ def fcn(trunk="vgg16", skips=("pool4", "pool3"), num_classes=21, phase="train", 
     averaged on the other trunks, as they were trained.
     """
     if trunk not in TRUNKS:
-        raise CaffeError(f"no trunk '{trunk}'; there are {', '.join(TRUNKS)}")
+        raise CaffeError(f"no trunk '{trunk}'{instead(trunk, TRUNKS)}")
     net = Net(name, width, FIXED if fixed_trunk else LEARNED)
     heads = _heads(num_classes)
     _input(net, phase, ("data",), heads)

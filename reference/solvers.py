@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from converters.caffe_pb2 import SolverParameter
-from converters.errors import CaffeError
+from converters.errors import CaffeError, instead
 
 # Loss summed over the pixels: a tiny rate, a heavy momentum, one image at a time (PAMI, section 4.4).
 HEAVY = {"momentum": 0.99, "iter_size": 1}
@@ -87,5 +87,5 @@ def _family(name):
     data, _, stage = name.partition("-fcn")
     if data not in FAMILIES or stage not in FAMILIES[data].base_lr:
         known = [f"{data}-fcn{stage}" for data, family in FAMILIES.items() for stage in family.base_lr]
-        raise CaffeError(f"no solver for '{name}'; there are {', '.join(known)}")
+        raise CaffeError(f"no solver for '{name}'{instead(name, known)}")
     return FAMILIES[data], stage

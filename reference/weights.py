@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from converters.errors import CaffeError
+from converters.errors import CaffeError, instead
 
 BERKELEY = "http://dl.caffe.berkeleyvision.org/"
 VOC = "http://host.robots.ox.ac.uk/pascal/VOC/"
@@ -52,5 +52,5 @@ DOWNLOADS = {
 def download(name):
     """The Download of a net's weights or of a data set; CaffeError for one that was never released."""
     if name not in DOWNLOADS:
-        raise CaffeError(f"nothing was released under '{name}'; there are {', '.join(DOWNLOADS)}")
+        raise CaffeError(f"nothing was released under '{name}'{instead(name, DOWNLOADS)}")
     return DOWNLOADS[name]

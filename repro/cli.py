@@ -4,23 +4,37 @@ from importlib import import_module
 
 import click
 
-from converters.errors import CaffeError
+from converters.errors import CaffeError, instead
 
-COMMANDS = {
-    "reproduce": "train and score the paper's stages: 32s, 16s, 8s",
-    "train": "train one net from the weights of another",
-    "surgery": "make one net's weights from another's",
-    "evaluate": "score a net on a data set",
-    "segment": "label the pixels of photographs",
-    "reference": "show and export the published nets",
-    "verify": "hold everything against the paper's numbers",
-    "fetch": "download data sets and released weights",
-    "data": "look through a data set for what is wrong with it",
-    "bounds": "the best mean IU that coarse labels can have",
-    "convert": "turn Caffe's nets and weights into PyTorch's and back",
-    "inspect": "say what is in a file: layers, shapes, parameters, multiply-adds",
-    "bench": "measure speed and memory beside other programs",
+# By task; each list is a group of the help, which fits a screen of 24 lines of 80.
+TASKS = {
+    "label": {
+        "segment": "label the pixels of photographs",
+    },
+    "train": {
+        "reproduce": "train and score the paper's stages: 32s, 16s, 8s",
+        "train": "train one net from the weights of another",
+    },
+    "score": {
+        "evaluate": "score a net on a data set",
+        "verify": "hold everything against the paper's numbers",
+        "bounds": "the best mean IU that coarse labels can have",
+    },
+    "convert": {
+        "convert": "turn Caffe's nets and weights to PyTorch's and back",
+        "inspect": "say what is in a file",
+        "surgery": "make one net's weights from another's",
+        "reference": "show and export the published nets",
+    },
+    "prepare": {
+        "fetch": "download data sets and released weights",
+        "data": "look through a data set for what is wrong with it",
+        "doctor": "say what is installed here, and what is at hand",
+        "bench": "measure speed and memory beside other programs",
+        "completion": "print what makes a shell complete commands",
+    },
 }
+COMMANDS = {name: summary for commands in TASKS.values() for name, summary in commands.items()}
 
 
 class Commands(click.Group):
@@ -32,9 +46,19 @@ class Commands(click.Group):
             return None
         return import_module(f"repro.commands.{name}").command
 
-    def format_commands(self, context, formatter):
-        with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+    def resolve_command(self, context, args):
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise Failure(f"no command '{args[0]}'{instead(args[0], COMMANDS)}")
+        return super().resolve_command(context, args)
+
+    def format_help(self, context, formatter):
+        formatter.write_usage(context.command_path, "COMMAND [ARGUMENTS]")
+        formatter.write(f"{self.help}\n\n")
+        for task, commands in TASKS.items():
+            for name, summary in commands.items():
+                formatter.write(f"  {task:8} {name:11} {summary}\n")
+                task = ""
+        formatter.write(f"\n{EXIT_STATUS}\n")
 
     def invoke(self, context):
         try:
@@ -50,6 +74,11 @@ class Commands(click.Group):
             raise Failure(f"{place}{(error.strerror or str(error)).lower()}") from None
 
 
+EXIT_STATUS = """\
+`repro COMMAND --help` says more. Exit status: 0 done; 1 a comparison failed or
+faults were found; 2 a mistake in what was given, which one line explains."""
+
+
 class Failure(click.ClickException):
     """One line on standard error and exit status 2."""
 
@@ -59,7 +88,4 @@ class Failure(click.ClickException):
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="caffe-fcn", prog_name="repro")
 def main():
-    """Caffe's nets, and first of all the FCNs of Long, Shelhamer and Darrell, faithfully in PyTorch.
-
-    `repro COMMAND --help` says more. A mistake in what was given ends with one line and exit status 2.
-    """
+    """Caffe's nets, first of all the FCNs of Long, Shelhamer and Darrell, in PyTorch."""

@@ -36,3 +36,11 @@ class Named(click.ParamType):
 folder = click.option("--folder", default="data", show_default=True, type=click.Path(file_okay=False),
                       help="where `repro fetch` puts data sets and weights")
 at = click.option("--at", multiple=True, type=Named("NAME=PATH"), help="where else a set or weights are, by fetch's name")
+as_json = click.option("--json", "as_json", is_flag=True, help="print JSON, for other programs")
+
+
+def complete_net(context, param, incomplete):
+    """The published nets whose names begin so, for the shell."""
+    import reference
+
+    return [name for name in reference.names() if name.startswith(incomplete)]

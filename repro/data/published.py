@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import reference
-from converters.errors import CaffeError
+from converters.errors import CaffeError, instead
 from repro.data.dataset import read_classes, read_list
 from repro.data.folder import LabelFolder, Photographs, open_folder
 from repro.data.nyud import open_nyud
@@ -12,6 +12,7 @@ from repro.data.sbd import open_sbd
 from repro.data.siftflow import open_siftflow
 from repro.data.voc import open_voc, voc_classes
 
+TRAIN_SPLIT = {"voc": "train", "nyud": "trainval", "siftflow": "trainval", "pascalcontext": "train"}
 TEST_SPLIT = {"voc": "seg11valid", "nyud": "test", "siftflow": "test", "pascalcontext": "val"}
 HEADS = {"siftflow": ("sem", "geo")}  # the labelings of nets with more than one
 
@@ -31,8 +32,8 @@ def family(net):
     """The data set of a published net: "voc", "nyud", "siftflow" or "pascalcontext"."""
     name = net.partition("-fcn")[0]
     if net not in reference.names() or name not in TEST_SPLIT:
-        raise CaffeError(f"no net '{net}' that labels pixels; there are "
-                         + ", ".join(name for name in reference.names() if "-fcn" in name))
+        known = [name for name in reference.names() if "-fcn" in name]
+        raise CaffeError(f"no net '{net}' that labels pixels{instead(net, known)}")
     return name
 
 
@@ -85,6 +86,16 @@ def open_data(net, data, split=None, head=None, context=None, classes=None, labe
     return dataset
 
 
+def open_train(net, data, context=None, **options):
+    """Open what the release trains `net` on: for VOC's nets SBD, for the others a list of the set they are scored on.
+
+    Arguments as for `open_data`.
+    """
+    if family(net) == "voc":
+        return open_sbd(data, TRAIN_SPLIT["voc"], **options)
+    return open_data(net, data, TRAIN_SPLIT[family(net)], context=context, **options)
+
+
 def trained_ids(net, dataset):
     """The ids of a data set that its nets are trained on, as far as the set's own lists tell.
 
@@ -93,7 +104,7 @@ def trained_ids(net, dataset):
     if not hasattr(dataset, "list_file"):
         return set()
     name = family(net)
-    ids = _ids_beside(dataset, "trainval.txt" if name in ("nyud", "siftflow") else "train.txt")
+    ids = _ids_beside(dataset, f"{TRAIN_SPLIT[name]}.txt")
     if name == "voc" and dataset.list_file.parent.name == "Segmentation" and dataset.classes == reference.classes("voc"):
         ids |= _ids_beside(dataset, "val.txt") - set(reference.split("seg11valid"))
     return ids | set(reference.split("nyud-trainval") if name == "nyud" else ())

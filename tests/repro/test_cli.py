@@ -254,7 +254,7 @@ def test_an_output_that_cannot_be_written(voc_set, classifier, fcn_weights, tmp_
     assert files(tmp_path) == {taken: b"mine"}
 
 
-@pytest.mark.parametrize("name", [".npz", ".safetensors", ".caffemodel", "train"])
+@pytest.mark.parametrize("name", [".npz", ".safetensors", ".caffemodel", ".caffemodel.h5", ".pt", "train"])
 def test_a_full_disk_leaves_nothing_behind(name, voc_set, classifier, tmp_path):
     """A limit on the size of files stands for the disk's end."""
     limited = ("import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
