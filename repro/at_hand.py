@@ -29,10 +29,14 @@ class AtHand:
 
     def find(self, name):
         """The path of a set's folder or of a file of weights, or None."""
+        place = self.place(name)
         if name in MARKS:
-            return set_folder(name, self.given.get(name, self.folder / name))
-        path = Path(self.given.get(name, self.folder / reference.download(name).file))
-        return path if path.is_file() else None
+            return set_folder(name, place)
+        return place if place.is_file() else None
+
+    def place(self, name):
+        """The path where a set or a file of weights is looked for."""
+        return Path(self.given.get(name, self.folder / (name if name in MARKS else reference.download(name).file)))
 
     def missing(self, *names):
         """Which of these are not at hand and what to do about it, a line; None where all are."""
