@@ -1,22 +1,26 @@
 """repro bounds"""
 
+import json
+
 import click
 
-from repro.commands.options import existing, threads
+from repro.commands.options import as_json, complete_net, existing, threads
 
 METHODS = ("nearest", "majority")
 
 
 @click.command()
 @click.argument("data", type=existing("folder"))
-@click.option("--net", default="voc-fcn8s", show_default=True, help="a net of the family whose set this is")
+@click.option("--net", default="voc-fcn8s", show_default=True, help="a net of the family whose set this is",
+              shell_complete=complete_net)
 @click.option("--split", help="which list of images  [default: the published one, such as seg11valid]")
 @click.option("--context", type=existing("folder"), help="PASCAL-Context's labels, DATA being VOC 2010")
 @click.option("--classes", type=existing("file"), help="names of the classes, one a line, for one's own data")
 @click.option("--method", type=click.Choice(METHODS), multiple=True, help="[default: both]")
 @click.option("--limit", type=click.IntRange(1), help="take only so many images")
+@as_json
 @threads
-def command(data, net, split, context, classes, method, limit):
+def command(data, net, split, context, classes, method, limit, as_json):
     """The mean IU of the truth sampled down and up again: what labels of a coarser grid can reach at best.
 
     DATA is a data set, or a folder of label PNGs alone. The paper's numbers stand beside. It does not say how it resized, so
@@ -30,6 +34,9 @@ def command(data, net, split, context, classes, method, limit):
 
     dataset = open_data(net, data, split, context=context, classes=classes, limit=limit)
     ours = {name: upper_bounds(dataset, name) for name in method or METHODS}
+    if as_json:
+        click.echo(json.dumps({"images": len(dataset), "published": UPPER_BOUNDS, "mean_iu": ours}, indent=2))
+        return
     click.echo(f"mean IU of labels sampled down and up again, {len(dataset)} images")
     click.echo(f"{'factor':>6} {'the paper':>10}" + "".join(f"{name:>10} {'':>8}" for name in ours))
     for factor, published in UPPER_BOUNDS.items():

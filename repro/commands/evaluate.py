@@ -1,13 +1,16 @@
 """repro evaluate"""
 
+import json
+
 import click
 
 from converters.errors import CaffeError
-from repro.commands.options import existing, threads
+from repro.commands.options import as_json, complete_net, existing, threads
 
 
 @click.command()
-@click.option("--net", default="voc-fcn8s", show_default=True, help="the net that the weights are of")
+@click.option("--net", default="voc-fcn8s", show_default=True, help="the net that the weights are of",
+              shell_complete=complete_net)
 @click.option("--weights", type=existing("file"), help="its caffemodel")
 @click.option("--predictions", "label_maps", type=existing("folder"),
               help="score the label maps ID.png in this folder, not a net's")
@@ -28,9 +31,10 @@ from repro.commands.options import existing, threads
 @click.option("--limit", type=int, help="score only so many images")
 @click.option("-o", "--output", multiple=True, type=click.Path(dir_okay=False),
               help="write the scores here too, by suffix: .json, .csv, .txt")
+@as_json
 @threads
 def command(net, weights, label_maps, data, context, split, head, classes, submission, year, trained_on, force,
-            image_scale, limit, output):
+            image_scale, limit, output, as_json):
     """Score a net's label maps, or saved ones.
 
     Pixel accuracy, mean accuracy, mean IU and frequency weighted IU, the IU of each class, and the scores within 1 to 40
@@ -73,6 +77,6 @@ def command(net, weights, label_maps, data, context, split, head, classes, submi
     absent = left_out(net, dataset)
     result = report(confusion.scores(absent), trimap.scores(absent), dataset, net=net, weights=weights,
                     predictions=label_maps, data=data, split=split)
-    click.echo(table(result))
+    click.echo(json.dumps(result, indent=2) if as_json else table(result))
     for path in output:
         write_report(path, result)

@@ -5,13 +5,13 @@ import json
 import click
 
 from repro.commands.convert import input_size
-from repro.commands.options import existing
+from repro.commands.options import as_json, existing
 
 
 @click.command()
 @click.argument("file", type=existing("file"))
 @input_size
-@click.option("--json", "as_json", is_flag=True, help="print JSON")
+@as_json
 def command(file, input_size, as_json):
     """Say what is in FILE: a caffemodel, prototxt, safetensors, solverstate or mean.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from converters.errors import CaffeError
+from repro.commands.options import as_json, complete_net
 
 
 class Size(click.ParamType):
@@ -27,27 +28,32 @@ class Reference(click.Group):
         return super().resolve_command(context, args if args[0] in self.commands else ["show", *args])
 
 
-name = click.argument("name")
+name = click.argument("name", shell_complete=complete_net)
 classes = click.option("--num-classes", type=click.IntRange(1), help="[default: as published]")
 width = click.option("--width", default=1.0, show_default=True, help="the trunk's channels against the published net's")
 
 
 @click.group(cls=Reference, invoke_without_command=True)
+@as_json
 @click.pass_context
-def command(context):
+def command(context, as_json):
     """Show the published nets: `repro reference` lists them, `repro reference NAME` shows one as a table."""
-    if context.invoked_subcommand is None:
-        import reference
+    if context.invoked_subcommand is not None:
+        return
+    import reference
 
-        for net in reference.names():
-            scores = reference.paper.scores(net)
-            click.echo(f"{net:24} mean IU {scores['mean_iu']}" if scores else net)
+    published = {net: reference.paper.scores(net) for net in reference.names()}
+    if as_json:
+        click.echo(json.dumps(published, indent=2))
+        return
+    for net, scores in published.items():
+        click.echo(f"{net:24} mean IU {scores['mean_iu']}" if scores else net)
 
 
 @command.command()
 @name
 @click.option("--size", type=Size(), help="of the image  [default: 500x500, a classifier's own]")
-@click.option("--json", "as_json", is_flag=True, help="for other programs")
+@as_json
 @classes
 @width
 def show(name, size, as_json, num_classes, width):

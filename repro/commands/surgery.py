@@ -2,12 +2,13 @@
 
 import click
 
-from repro.commands.options import existing, seed
+from repro.commands.options import complete_net, existing, seed
 
 
 @click.command()
 @click.argument("sources", nargs=-1, required=True, type=existing("file"))
-@click.option("--net", required=True, help="the net to make: a name of `repro reference`")
+@click.option("--net", required=True, help="the net to make: a name of `repro reference`",
+              shell_complete=complete_net)
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help=".caffemodel or .caffemodel.h5")
 @click.option("--num-classes", type=click.IntRange(1), help="[default: the source's, or as published]")
 @click.option("--width", type=float, help="the trunk's channels against the published net's  [default: the source's]")

@@ -5,13 +5,13 @@ from pathlib import Path
 import click
 
 from converters.errors import CaffeError
-from repro.commands.options import existing, seed, threads
+from repro.commands.options import complete_net, existing, seed, threads
 
 OF_THE_SOLVER = ("data", "split", "width", "image_scale", "mirror")  # what a directory's prototxts say, not options
 
 
 @click.command()
-@click.argument("net", metavar="NET|SOLVER.PROTOTXT")
+@click.argument("net", metavar="NET|SOLVER.PROTOTXT", shell_complete=complete_net)
 @click.option("--weights", required=True, multiple=True, type=existing("file"),
               help="caffemodel to start from; color's and then HHA's for nyud-fcn32s-color-hha")
 @click.option("--data", type=existing("folder"), help="a folder in VOC layout, for a NET")

@@ -1,8 +1,10 @@
 """repro verify"""
 
+import json
+
 import click
 
-from repro.commands.options import at, existing, folder, threads
+from repro.commands.options import as_json, at, existing, folder, threads
 
 PARTS = ("facts", "released", "retrained")
 
@@ -16,8 +18,9 @@ PARTS = ("facts", "released", "retrained")
 @click.option("--against", type=existing("file"),
               help="hold released weights to these scores, a JSON of `repro evaluate`, not to the published ones")
 @click.option("--strict", is_flag=True, help="fail where something is skipped")
+@as_json
 @threads
-def command(parts, folder, at, runs, against, strict):
+def command(parts, folder, at, runs, against, strict, as_json):
     """Compare with the paper: ours, the paper's, the difference and the verdict, a line each.
 
     PARTS: facts, which need no data; released, the released weights scored again, within 0.05 percent; retrained, nets of
@@ -33,15 +36,19 @@ def command(parts, folder, at, runs, against, strict):
         "released": verify.released_checks(AtHand(folder, at), against=scores),
         "retrained": verify.retrained_checks(runs),
     }
-    verdicts = []
-    click.echo(f"{'':46} {'ours':>12} {'published':>12} {'difference':>12}  verdict")
+    say = (lambda text: None) if as_json else click.echo
+    compared = []
+    say(f"{'':46} {'ours':>12} {'published':>12} {'difference':>12}  verdict")
     for part in parts or PARTS:
-        click.echo(part)
+        say(part)
         for check in checks[part]:
-            verdicts.append(check.verdict)
-            click.echo(line(check))
+            compared.append({"part": part, **check._asdict(), "difference": check.difference, "verdict": check.verdict})
+            say(line(check))
+    verdicts = [check["verdict"] for check in compared]
     count = {verdict: verdicts.count(verdict) for verdict in ("ok", "FAILED", "skipped", "information")}
-    click.echo(", ".join(f"{number} {verdict}" for verdict, number in count.items()))
+    say(", ".join(f"{number} {verdict}" for verdict, number in count.items()))
+    if as_json:
+        click.echo(json.dumps(compared, indent=2))
     if count["FAILED"] or strict and count["skipped"]:
         raise SystemExit(1)
 

@@ -70,6 +70,18 @@ def overlaps(lists):
     return [pair for pair in found if pair[2]]
 
 
+def as_dict(findings):
+    """The findings, ready for JSON; classes by name, void as "(void)", with their pixels and images."""
+    named = [*enumerate(findings.classes), (VOID, "(void)")]
+    return {
+        "list": findings.split, "images": len(findings.ids), "read": sum(findings.sizes.values()),
+        "sizes": [{"height": height, "width": width, "images": count} for (height, width), count in findings.sizes.items()],
+        "classes": [{"label": label, "name": name, "pixels": int(findings.pixels[label]),
+                     "images": int(findings.images_with[label])} for label, name in named],
+        "problems": findings.problems,
+    }
+
+
 def describe(findings):
     """The findings as lines of text."""
     read = sum(findings.sizes.values())
