@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from small_nets import gradients, one_layer
+import torch
+from small_nets import gradients, one_layer, run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 rng = np.random.default_rng(21)
@@ -66,3 +67,21 @@ def test_propagate_down_stops_the_gradient():
     layer = "type: 'Eltwise' eltwise_param { operation: PROD }"
     check(f"{layer} propagate_down: true propagate_down: false", [a, b], [b, np.zeros((2, 3))])
     check(f"{layer} propagate_down: false propagate_down: true", [a, b], [np.zeros((2, 3)), a])
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("window", [
+    "kernel_size: 3 pad: 1 stride: 2", "kernel_h: 2 kernel_w: 3 dilation: 2", "kernel_size: 1"])
+def test_convolution_of_few_positions_trains_as_one_product(layout, window):
+    layer = f"type: 'Convolution' convolution_param {{ num_output: 40 {window} weight_filler {{ type: 'msra' }} }}"
+    bottom = rng.normal(size=(2, 5, 6, 5))
+    direct, product = one_layer(layer, bottom.shape), one_layer(layer, bottom.shape, phase="train").to(memory_format=layout)
+    product.copy_from(direct.to_blobs())
+    top, = run(direct, bottom)
+    assert top[0, 0].size < 40
+    gtop = rng.normal(size=top.shape)
+    for ours, expected in zip(gradients(product, gtop, bottom), gradients(direct, gtop, bottom), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-7, atol=1e-12)
+    for ours, expected in zip(product.parameters(), direct.parameters(), strict=True):
+        np.testing.assert_allclose(ours.grad, expected.grad, rtol=1e-7, atol=1e-12)
+    np.testing.assert_allclose(run(product, bottom)[0], top, rtol=1e-7, atol=1e-12)
