@@ -16,9 +16,9 @@ BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionB
 def load_image(source):
     """Read a photograph (a path or a PIL image) as RGB, uint8, HxWx3, turned upright as its EXIF data says.
 
-    Grayscale, palette and CMYK images are converted, 16-bit gray is brought to 8 bits, and what is transparent is laid
-    on white. Raises CaffeFileError on a file that is missing, damaged or no image, and on floating-point or 32-bit
-    pixels, whose range nobody states.
+    Grayscale, palette and CMYK images are converted, 16-bit gray is brought to 8 bits, what is transparent is laid on
+    white, and of an animation the first picture is read. Raises CaffeFileError on a file that is missing, damaged or no
+    image, and on floating-point or 32-bit pixels, whose range nobody states.
     """
     if not isinstance(source, Image.Image):
         with _open(source) as image:
@@ -28,6 +28,15 @@ def load_image(source):
         return np.array(_to_rgb(ImageOps.exif_transpose(source)))
     except BROKEN_IMAGE as error:
         raise CaffeFileError(name, f"cannot be read as a photograph: {error}") from error
+
+
+def frames(path):
+    """How many pictures an image file holds: 1, but for an animation, of which `load_image` reads the first."""
+    with _open(path) as image:
+        try:
+            return image.n_frames if getattr(image, "is_animated", False) and image.format != "MPO" else 1
+        except BROKEN_IMAGE as error:
+            raise CaffeFileError(path, f"cannot be read as a photograph: {error}") from error
 
 
 def preprocess(image, mean):

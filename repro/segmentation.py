@@ -1,11 +1,21 @@
-"""From weights and a photograph to a label map."""
+"""From weights and a photograph to a label map, and what may be said of one."""
+
+import warnings
+
+import numpy as np
+import torch
 
 import reference
 from converters import CaffeError, CaffeNet, read_caffemodel
-from reference.means import VOC
+from reference import means
 from reference.sizes import sizes_of
+from repro.data.dataset import read_classes
+from repro.data.published import family, heads, score_blob
 from repro.fast import accelerate
 from repro.images import load_image, preprocess
+
+MEANS = {"voc": means.VOC, "pascalcontext": means.PASCAL_CONTEXT, "nyud": means.NYUD, "siftflow": means.SIFTFLOW}
+FED_DEPTH = ("color-d", "hha", "color-hha")  # what the names of such nets end in
 
 
 def load(name, weights):
@@ -29,6 +39,103 @@ def load(name, weights):
     return net
 
 
-def segment(net, image, mean=VOC):
-    """The label map (uint8 HxW) of a photograph: a PIL image or a path, of any size."""
-    return accelerate(net, ["score"]).labels(preprocess(load_image(image), mean))
+def segment(net, image, head=None):
+    """The label map of a photograph of any size: uint8 HxW.
+
+    image: a path, a PIL image, or what Caffe is fed, a float tensor 3xHxW or 1x3xHxW, blue first and without the mean,
+    whose range is looked at: a UserWarning says which mistake it shows. head: "sem" or "geo" of SIFT Flow's nets.
+    Raises CaffeError for a net that is fed depth, and for what is no photograph.
+    """
+    return accelerate(net, [score_blob(_published(net), _head(net, head))]).labels(_data(net, image))
+
+
+def probabilities(net, image, head=None):
+    """Each class's probability at every pixel, the softmax of the scores: float32 CxHxW. Arguments: as of `segment`."""
+    blob = score_blob(_published(net), _head(net, head))
+    return accelerate(net, [blob])(data=_data(net, image))[blob][0].softmax(0).cpu().numpy()
+
+
+def areas(labels, classes):
+    """{name: {"pixels", "fraction"}} of the classes that occur in a label map (integers HxW), the largest first."""
+    counts = np.bincount(labels.ravel(), minlength=len(classes))
+    return {classes[label]: {"pixels": int(counts[label]), "fraction": float(counts[label] / labels.size)}
+            for label in np.argsort(-counts, kind="stable") if counts[label]}
+
+
+def mean_of(net):
+    """The mean colour that a net's photographs go without, BGR: that of the set it was published with, else VOC's."""
+    return MEANS[family(_published(net))]
+
+
+def classes_of(net, file=None, head=None):
+    """The names of a net's classes: those in `file`, one a line, else the published ones, else "class 0" and so on.
+
+    Raises CaffeError where the file names more or fewer than the net has.
+    """
+    count, head = sizes_of(net.params)["num_classes"], _head(net, head)
+    if isinstance(count, dict):
+        count = count[head]
+    if file:
+        names = read_classes(file)
+        if len(names) != count:
+            raise CaffeError(f"{file}: names {len(names)} classes, but the net has {count}")
+        return names
+    published = reference.classes("-".join(filter(None, (family(_published(net)), head))))
+    return published if len(published) == count else [f"class {label}" for label in range(count)]
+
+
+def _published(net):
+    """The published name of a net; one of somebody's own is taken for one of VOC's."""
+    name = net.param.name
+    return name if name in reference.names() and "-fcn" in name else "voc-fcn8s"
+
+
+def _head(net, head):
+    """One of the labelings of a net: `head` where it has that, else its first."""
+    known = heads(_published(net))
+    return head if head in known else known[0]
+
+
+def _data(net, image):
+    """What Caffe is fed of `image`: float32 1x3xHxW."""
+    if net.param.name.startswith("nyud-") and net.param.name.endswith(FED_DEPTH):
+        raise CaffeError(f"{net.param.name} is fed depth, which no photograph has; nyud-fcn32s-color labels photographs")
+    if isinstance(image, torch.Tensor):
+        return _checked(image, mean_of(net))
+    if isinstance(image, np.ndarray):
+        raise CaffeError("an array does not say whether red or blue comes first: give Image.fromarray(array) if red does, "
+                         "as in PIL, or Image.fromarray(array[:, :, ::-1]) if blue does, as in OpenCV")
+    return preprocess(load_image(image), mean_of(net))
+
+
+def _checked(tensor, mean):
+    """A tensor as Caffe is fed, 1x3xHxW; warns where its range shows that it was made for another net."""
+    if tensor.ndim not in (3, 4) or tensor.shape[-3] != 3 or not tensor.is_floating_point():
+        raise CaffeError(f"a photograph's tensor is float, 3xHxW or 1x3xHxW, not {tensor.dtype} of {tuple(tensor.shape)}: "
+                         "give the PIL image or its path instead")
+    data = tensor.reshape(-1, *tensor.shape[-3:]).float()
+    if not data.isfinite().all():
+        raise CaffeError("the tensor holds numbers that are not finite")
+    if mistake := _mistake(data, mean):
+        warnings.warn(f"{mistake}; Caffe's nets are fed 0 to 255, blue first, less the mean {mean}: give the PIL image or "
+                      "its path, or make the tensor with repro.images.preprocess", stacklevel=4)
+    return data
+
+
+def _mistake(data, mean):
+    """What the range of a tensor Nx3xHxW says was done wrong, or None."""
+    mean = torch.tensor(mean)
+    low, high = data.amin((0, 2, 3)).cpu(), data.amax((0, 2, 3)).cpu()
+    if low.min() >= 0 and high.max() <= 1:
+        return "the tensor runs from 0 to 1, as torchvision scales it"
+    if low.min() > -3 and high.max() < 3:
+        return "the tensor looks normalized to unit variance, as torchvision's is"
+    if low.min() >= 0:
+        return "the tensor has no negative number, so the mean was not subtracted"
+    beyond = 0.5  # resizing and rounding
+    if (low < -mean - beyond).any() or (high > 255 - mean + beyond).any():
+        flipped = mean.flip(0)
+        if (low >= -flipped - beyond).all() and (high <= 255 - flipped + beyond).all():
+            return "the tensor seems to be red first: its channels' ranges are those of the mean in the order RGB"
+        return f"the tensor runs from {low.min():.0f} to {high.max():.0f}, farther than a photograph less the mean"
+    return None

@@ -4,38 +4,82 @@ from pathlib import Path
 
 import click
 
-from converters.errors import CaffeError
+from converters.errors import CaffeError, CaffeFileError
 from repro.commands.options import existing, threads
 
 
 @click.command()
-@click.argument("images", nargs=-1, required=True, type=click.Path(exists=True))
+@click.argument("images", nargs=-1, required=True)
 @click.option("--net", default="voc-fcn8s", show_default=True, help="the net that the weights are of")
 @click.option("--weights", required=True, type=existing("file"), help="its caffemodel")
 @click.option("-o", "--output", default="segmented", show_default=True, type=click.Path(file_okay=False),
-              help="folder for NAME.png (labels in VOC's palette) and NAME-overlay.png")
+              help="folder for NAME.png (labels in VOC's palette) and NAME-overlay.png (with a legend)")
+@click.option("--classes", type=existing("file"), help="names of the classes, one a line, where they are not the published")
+@click.option("--head", type=click.Choice(["sem", "geo"]), help="which of SIFT Flow's two labelings  [default: sem]")
+@click.option("--probabilities", is_flag=True, help="write NAME-probabilities.npz too: each class's at every pixel")
+@click.option("--areas", is_flag=True, help="write NAME-areas.json too: how much of the picture each class covers")
 @threads
-def command(images, net, weights, output):
-    """Label every pixel of IMAGES, photographs or folders of them."""
-    from PIL import Image
+def command(images, net, weights, output, classes, head, probabilities, areas):
+    """Label every pixel of IMAGES: photographs, folders of them, or patterns such as 'frames/*.jpg'.
 
+    Pictures are turned upright, gray, CMYK, 16 bits and transparency are made RGB, and of an animation the first picture is
+    labelled. One that cannot be read is named, the others are labelled all the same, and the exit status is 2.
+    """
     import repro
-    from converters.files import written_whole
-    from repro.images import load_image, overlay, save_labels
+    from repro import photographs
+    from repro.segmentation import classes_of
 
-    output, errors = Path(output), []
+    suffixes = [".png", "-overlay.png"] + probabilities * ["-probabilities.npz"] + areas * ["-areas.json"]
+    paths = photographs.find(images)
+    photographs.check_outputs(paths, output, suffixes)
     net = repro.load(net, weights)
-    paths = [path for image in map(Path, images) for path in (sorted(image.iterdir()) if image.is_dir() else [image])]
+    names = classes_of(net, classes, head)
+    unread = []
     for path in paths:
         try:
-            photograph = load_image(path)
-        except CaffeError as error:
-            errors.append(error)  # the others are labelled all the same
+            image, note = _read(path)
+        except CaffeFileError as error:
+            unread.append(error)
             continue
-        labels = repro.segment(net, path)
-        save_labels(output / f"{path.stem}.png", labels)
-        with written_whole(output / f"{path.stem}-overlay.png") as temporary:
-            Image.fromarray(overlay(photograph, labels)).save(temporary)
-        click.echo(f"{path} -> {output / path.stem}.png")
-    if errors:
-        raise CaffeError("; ".join(map(str, errors)))
+        _write(Path(output) / path.stem, net, image, names, head, probabilities, areas)
+        click.echo(f"{path} -> {Path(output) / path.stem}.png{note}")
+    if unread:
+        raise CaffeError("; ".join(map(str, unread)))
+
+
+def _read(path):
+    from repro.images import frames, load_image
+
+    count = frames(path)
+    return load_image(path), f"  (the first of {count} pictures)" if count > 1 else ""
+
+
+def _write(stem, net, image, names, head, probabilities, areas):
+    """Label a picture (RGB uint8 HxWx3) and write all that was asked for as STEM and a suffix."""
+    import json
+
+    import numpy as np
+    from PIL import Image
+
+    from converters.files import written_whole
+    from repro import segmentation
+    from repro.images import overlay, save_labels
+    from repro.legend import percent, with_legend
+
+    photograph = Image.fromarray(image)
+    if probabilities:
+        scores = segmentation.probabilities(net, photograph, head)
+        labels = scores.argmax(0).astype(np.uint8)
+        with written_whole(f"{stem}-probabilities.npz") as temporary:
+            np.savez_compressed(temporary, probabilities=scores.astype(np.float16), classes=names)
+    else:
+        labels = segmentation.segment(net, photograph, head)
+    covered = segmentation.areas(labels, names)
+    save_labels(f"{stem}.png", labels)
+    legend = [(names.index(name), f"{name} {percent(area['fraction'])}") for name, area in covered.items()]
+    with written_whole(f"{stem}-overlay.png") as temporary:
+        Image.fromarray(with_legend(overlay(image, labels), legend)).save(temporary)
+    if areas:
+        height, width = labels.shape
+        with written_whole(f"{stem}-areas.json") as temporary:
+            temporary.write_text(json.dumps({"width": width, "height": height, "areas": covered}, indent=2) + "\n")
