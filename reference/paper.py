@@ -109,11 +109,17 @@ def rows(net=None, table=None, source=None, confirmed=None):
     ]  # fmt: skip
 
 
-def scores(net):
-    """{metric: percentage} that a net was published with, from the later paper; {} for one that was not published.
+def published(net, head=None):
+    """The Row that a net was published with on its own data set, the later paper's first; None where there is none.
 
-    The data set is the net's own, with its semantic labels.
+    head: "geo" for the geometric labels of SIFT Flow.
     """
-    found = [row for row in rows(net) if not row.table.startswith(VOC_SERVER) and not row.table.endswith("geometric")]
-    found.sort(key=lambda row: row.source != PAMI)
-    return found[0].scores if found else {}
+    found = [row for row in rows(net) if not row.table.startswith(VOC_SERVER)
+             and row.table.endswith("geometric") == (head == "geo")]
+    return min(found, key=lambda row: row.source != PAMI, default=None)
+
+
+def scores(net):
+    """{metric: percentage} of `published`; {} for a net that was not published."""
+    row = published(net)
+    return row.scores if row else {}

@@ -76,9 +76,9 @@ def refuse_trained(dataset, trained):
 
 
 @torch.no_grad()
-def label_map(net, data, blob="score"):
-    """The class of the highest score at every pixel: uint8 HxW, from data 1x3xHxW."""
-    return _scores(net, {"data": data}, blob).argmax(0).to(torch.uint8).numpy()
+def label_map(net, inputs, blob="score"):
+    """The class of the highest score at every pixel: uint8 HxW, from what the net is fed, {blob: 1xCxHxW}."""
+    return _scores(net, inputs, blob).argmax(0).to(torch.uint8).numpy()
 
 
 def _scores(net, inputs, blob):

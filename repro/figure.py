@@ -4,8 +4,9 @@ import matplotlib
 import numpy as np
 
 from converters.files import written_whole
+from repro.data.published import score_blob
 from repro.evaluation import label_map
-from repro.images import VOID, preprocess, voc_palette
+from repro.images import VOID, voc_palette
 from repro.segmentation import load
 
 matplotlib.use("Agg")
@@ -15,14 +16,16 @@ from matplotlib import pyplot as plt
 def draw_figure(path, job, weights, images):
     """Write a PNG with a row for each of the first validation images: photograph, truth, and each stage's labels.
 
-    weights: {stage: caffemodel}.
+    weights: {stage: caffemodel}. Of several labelings the first is shown.
     """
-    samples = [job.val[index] for index in range(min(images, len(job.val)))]
+    sets = {stage: next(iter(job.sets[stage].val.values())) for stage in weights}
+    last = list(sets.values())[-1]
+    samples = [last[index] for index in range(min(images, len(last)))]
     columns = {"photograph": [sample.image for sample in samples], "truth": [colour(sample.labels) for sample in samples]}
     for stage, file in weights.items():
-        net = load(stage, file)
-        columns[stage.removeprefix("voc-")] = [colour(label_map(net, preprocess(sample.image, job.val.mean)))
-                                               for sample in samples]
+        net, dataset = load(stage, file), sets[stage]
+        columns[stage.removeprefix("voc-")] = [colour(label_map(net, dataset.blobs(index), score_blob(stage)))
+                                               for index in range(len(samples))]
     figure, axes = plt.subplots(len(samples), len(columns), squeeze=False, layout="constrained",
                                 figsize=(2.4 * len(columns), 2.1 * len(samples) + 0.8))
     for column, (title, pictures) in enumerate(columns.items()):
@@ -32,7 +35,7 @@ def draw_figure(path, job, weights, images):
         axes[0, column].set_title(title)
     if job.scale == "miniature":
         figure.suptitle("the miniature: drawn pictures, narrow nets; not the paper's results")
-    _add_legend(figure, job.val.classes, samples, len(columns))
+    _add_legend(figure, last.classes, samples, len(columns))
     with written_whole(path) as temporary:
         figure.savefig(temporary, dpi=110)
     plt.close(figure)

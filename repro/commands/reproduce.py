@@ -24,8 +24,10 @@ class PerStage(click.ParamType):
 @click.command()
 @click.argument("net", default="voc-fcn8s")
 @click.option("--run", type=click.Path(file_okay=False), help="folder of the run  [default: runs/NET]")
-@click.option("--data", type=existing("folder"), help="VOC2011, or a folder of one's own in VOC layout with a classes.txt")
-@click.option("--sbd", type=existing("folder"), help="SBD's benchmark_RELEASE/dataset, which the paper trains on")
+@click.option("--data", type=existing("folder"),
+              help="the net's published set, such as VOC2011; or one's own in VOC layout with a classes.txt")
+@click.option("--sbd", type=existing("folder"), help="SBD's benchmark_RELEASE/dataset, which VOC's nets are trained on")
+@click.option("--context", type=existing("folder"), help="PASCAL-Context's labels, --data being VOC2010")
 @click.option("--weights", type=existing("file"), help="the classifier's caffemodel (VGG_ILSVRC_16_layers.caffemodel)")
 @click.option("--iterations", type=PerStage(int), help="iterations a stage  [default: as published]")
 @click.option("--base-lr", type=PerStage(float), help="learning rate of a stage  [default: as published]")
@@ -33,24 +35,27 @@ class PerStage(click.ParamType):
 @click.option("--image-scale", default=1.0, show_default=True, help="size of the images against that on disk")
 @click.option("--mirror", is_flag=True, help="mirror half of the training images (the paper saw no gain)")
 @click.option("--limit", type=int, help="score only so many validation images")
+@click.option("--force", is_flag=True, help="score images that are trained on too")
 @seed
 @threads
-def command(net, run, data, sbd, weights, iterations, base_lr, seed, **options):
+def command(net, run, data, sbd, context, weights, iterations, base_lr, seed, **options):
     """Train NET (voc-fcn8s unless told) and the nets it starts from, and score each beside the paper's numbers.
 
     With no data at hand this is the miniature: pictures drawn for it, nets of an eighth of the width, a few minutes. Its
-    numbers are never the paper's. With --data, --sbd and --weights it is the paper's job in full.
+    numbers are never the paper's. With --data, --sbd and --weights it is the paper's job in full; so it is with --data and
+    --weights for the nyud, siftflow and pascalcontext nets (and --context).
 
     Results, a figure, logs and weights are in the run's folder. Interrupted and called again, it goes on.
     """
-    from repro.reproduce import miniature_job, real_job, reproduce, stages_of
+    from repro.jobs import miniature_job, real_job, stages_of
+    from repro.reproduce import reproduce
 
     folder = Path(run or f"runs/{net}")
     stages = stages_of(net)
     overrides = {"iterations": _per_stage(iterations, stages, "--iterations"),
                  "base_lr": _per_stage(base_lr, stages, "--base-lr")}
-    if data or sbd or weights:
-        job = real_job(net, data, sbd, weights, seed=seed, **overrides, **options)
+    if data or sbd or weights or context:
+        job = real_job(net, data, sbd, weights, context, seed=seed, **overrides, **options)
     else:
         for name, value in options.items():
             if value not in (None, False, 1.0):

@@ -5,8 +5,9 @@ from pathlib import Path
 import click
 import numpy as np
 
+from repro.jobs import miniature_job
 from repro.miniature.schedule import BANNER, STAGES
-from repro.reproduce import miniature_job, reproduce
+from repro.reproduce import reproduce
 
 JOBS = ("voc-fcn8s", "voc-fcn32s-fixed")
 

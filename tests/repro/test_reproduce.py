@@ -12,13 +12,15 @@ from PIL import Image
 from scipy.io import savemat
 from small import WIDTH, wait_for, write_voc
 
-from converters import CaffeError, read_caffemodel
+import reference
+from converters import CaffeError, read_caffemodel, write_caffemodel
 from repro.cli import main
 from repro.data import open_voc
 from repro.data.voc import voc_classes
 from repro.images import load_labels
+from repro.jobs import Job, Sets, real_job, stages_of
 from repro.miniature import schedule
-from repro.reproduce import Job, real_job, reproduce, stages_of
+from repro.reproduce import reproduce
 
 STAGES = ["voc-fcn32s", "voc-fcn16s", "voc-fcn8s"]
 ITERATIONS = 60  # more than lie between two snapshots
@@ -27,7 +29,8 @@ SCORES = {"pixel_acc", "mean_acc", "mean_iu", "fw_iu"}
 
 def small_job(data, weights, **options):
     """A miniature of the miniature."""
-    return Job("miniature", open_voc(data, "train"), open_voc(data, "val"), weights, STAGES, WIDTH,
+    sets = Sets(open_voc(data, "train"), {None: open_voc(data, "val")})
+    return Job("miniature", dict.fromkeys(STAGES, sets), weights, WIDTH,
                iterations=dict.fromkeys(STAGES, ITERATIONS), base_lr=dict.fromkeys(STAGES, 1e-7), **options)
 
 
@@ -186,10 +189,10 @@ def paper_sets(tmp_path):
 
 
 def test_the_papers_job_on_its_own_layout(paper_sets, classifier, tmp_path):
-    job = real_job("voc-fcn8s", *paper_sets, classifier, width=WIDTH, iterations=dict.fromkeys(STAGES, 2))
-    assert job.scale == "paper" and (len(job.train), len(job.val)) == (4, 2)
+    job = real_job("voc-fcn8s", *paper_sets, classifier, iterations=dict.fromkeys(STAGES, 2))
+    assert job.width == WIDTH and (job.about()["train_images"], job.about()["val_images"]) == (4, 2)
     results = reproduce(job, tmp_path / "run")
-    assert results["scale"] == "paper" and list(results["stages"]) == STAGES
+    assert results["scale"] == "own" and list(results["stages"]) == STAGES  # for the nets are narrow
     assert [results["stages"][stage]["base_lr"] for stage in STAGES] == [1e-10, 1e-12, 1e-14]
     assert list(results["stages"]["voc-fcn8s"]["class_iu"]) == voc_classes(tmp_path)
     assert results["stages"]["voc-fcn32s"]["loss"] == pytest.approx(np.log(21), rel=1e-3)
@@ -198,10 +201,24 @@ def test_the_papers_job_on_its_own_layout(paper_sets, classifier, tmp_path):
     assert said and not any("miniature" in text.lower() for text in said)
 
 
-def test_what_is_not_as_published_is_not_called_the_papers(paper_sets, voc_set, classifier):
-    assert real_job("voc-fcn32s", *paper_sets, classifier, limit=1).scale == "own"
-    assert real_job("voc-fcn32s", *paper_sets, classifier, image_scale=0.5).scale == "own"
-    assert real_job("voc-fcn32s", voc_set, None, classifier).scale == "own"
+def test_what_is_not_as_published_is_not_called_the_papers(paper_sets, voc_set, classifier, tmp_path):
+    wide = tmp_path / "wide.caffemodel"
+    write_caffemodel(wide, reference.net("vgg16", "deploy"), {"conv1_1": [np.zeros((64, 3, 3, 3))]})
+    assert real_job("voc-fcn32s", *paper_sets, wide).scale == "paper"
+    for change in ({"limit": 1}, {"image_scale": 0.5}, {"force": True}):
+        assert real_job("voc-fcn32s", *paper_sets, wide, **change).scale == "own"
+    assert real_job("voc-fcn32s", *paper_sets, classifier).scale == "own"
+    assert real_job("voc-fcn32s", voc_set, None, wide).scale == "own"
+
+
+def test_scoring_what_is_trained_on_is_refused(paper_sets, classifier):
+    voc, sbd = paper_sets
+    (sbd / "img/train_0.jpg").rename(sbd / "img/seg11valid_0.jpg")
+    (sbd / "cls/train_0.mat").rename(sbd / "cls/seg11valid_0.mat")
+    (sbd / "train.txt").write_text("seg11valid_0\ntrain_1\n")
+    with pytest.raises(CaffeError, match="1 of the 2 images are trained on .seg11valid_0"):
+        real_job("voc-fcn32s", voc, sbd, classifier)
+    assert len(real_job("voc-fcn32s", voc, sbd, classifier, force=True).sets["voc-fcn32s"].train) == 2
 
 
 @pytest.mark.parametrize("given", [
