@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # opencv and onnx are large, and only some tests want them: .ci/run adds them, others skip those tests.
 EXTRAS ?= dev
 
-.PHONY: install test lint reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s miniature-classifier miniature-table paper proto clean
+.PHONY: install test fuzz lint reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s miniature-classifier miniature-table paper proto clean
 .DEFAULT_GOAL := install
 
 install: $(INSTALLED)
@@ -19,6 +19,13 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(TESTS)
+
+# Coverage-guided fuzzing of all that reads files, SECONDS for each reader; FUZZ=caffemodel for one of them.
+FUZZ ?= caffemodel hdf5 solverstate solverstate-hdf5 mean prototxt solver safetensors
+SECONDS ?= 60
+fuzz: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
+	for reader in $(FUZZ); do $(BIN)/python tests/fuzz/fuzz_readers.py $$reader -max_total_time=$(SECONDS) || exit 1; done
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
