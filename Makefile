@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # opencv and onnx are large, and only some tests want them: .ci/run adds them, others skip those tests.
 EXTRAS ?= dev
 
-.PHONY: install test fuzz lint reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s miniature-classifier miniature-table paper proto clean
+.PHONY: install test fuzz lint docs dist reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s miniature-classifier miniature-table paper proto clean
 .DEFAULT_GOAL := install
 
 install: $(INSTALLED)
@@ -29,6 +29,16 @@ fuzz: $(INSTALLED)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+# The documentation, as a folder of pages: site/index.html.
+docs: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/mkdocs build --strict
+
+# The wheel and the source archive, in dist/.
+dist: $(INSTALLED)
+	$(BIN)/python -m build --no-isolation
 
 # With no data this is the miniature. The paper's job in full:
 #   make reproduce-fcn8s DATA=/path/VOC2011 SBD=/path/benchmark_RELEASE/dataset WEIGHTS=VGG_ILSVRC_16_layers.caffemodel
@@ -52,7 +62,8 @@ paper: $(INSTALLED)
 proto: $(INSTALLED)
 	$(PYTHON) -m venv $(VENV)-proto
 	$(VENV)-proto/bin/pip install --quiet 'setuptools<80' grpcio-tools==1.62.3
-	$(VENV)-proto/bin/python -m grpc_tools.protoc -I converters --python_out=converters converters/caffe.proto
+	$(VENV)-proto/bin/python -m grpc_tools.protoc -I converters --python_out=converters --pyi_out=converters \
+	    converters/caffe.proto
 
 clean:
-	rm -rf $(VENV) $(VENV)-proto build *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-proto build *.egg-info .pytest_cache .ruff_cache .mypy_cache site dist
