@@ -42,11 +42,38 @@ class Size(click.ParamType):
               help="of the image; may be given several times")
 @click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="turns of each program")
 @click.option("--width", type=float, default=1.0, show_default=True, help="of the trunk, against the published one's")
+@click.option("--peers/--no-peers", default=True, help="also OpenCV and torchfcn, where `make peers` installed them")
+@click.option("--plot", type=click.Path(dir_okay=False), help="draw time and memory against the size here (.png)")
 @threads
-def infer(net, sizes, runs, width):
-    """Label an image by the fast path and the plain net, beside OpenCV and torchfcn where they are installed."""
+def infer(net, sizes, runs, width, peers, plot):
+    """Label an image by the fast path and the plain net, beside OpenCV and torchfcn: time and memory."""
+    from repro.bench import growth
     from repro.bench.infer import bench, lines
 
-    for size in sizes:
+    if plot and len(sizes) < 2:
+        raise click.UsageError("--plot wants several sizes: --size 125x125 --size 250x250 ...")
+    results = []
+    for size, (measured, limits) in zip(sizes, bench(net, sizes, runs, width, peers), strict=True):
         click.echo(f"{net}, {size[0]}x{size[1]}")
-        click.echo("\n".join(lines(*bench(net, size, runs, width))))
+        click.echo("\n".join(lines(measured, limits)))
+        results.append(measured)
+    if len(sizes) > 1:
+        click.echo("\n".join(growth.lines(sizes, results)))
+    if plot:
+        growth.draw(plot, sizes, results)
+
+
+@command.command()
+@click.option("--size", type=Size(), default="375x500", show_default=True, help="of the image")
+@click.option("--runs", type=click.IntRange(1), default=3, show_default=True, help="iterations of each program")
+@click.option("--width", type=float, default=1.0, show_default=True, help="of the trunk, against the published one's")
+@click.option("--peers/--no-peers", default=True, help="also torchfcn, where `make peers` installed it")
+@threads
+def train(size, runs, width, peers):
+    """One training iteration of voc-fcn8s, beside torchfcn: time and memory."""
+    import torch
+
+    from repro.bench.train import bench, lines
+
+    click.echo(f"voc-fcn8s, {size[0]}x{size[1]}, one training iteration")
+    click.echo("\n".join(lines(bench(size, runs, torch.get_num_threads(), width, peers))))
