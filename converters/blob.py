@@ -5,7 +5,7 @@ from math import prod
 import numpy as np
 
 from converters.errors import CaffeFileError
-from converters.files import written_whole
+from converters.files import FilePath, written_whole
 from converters.wire import (
     BYTES,
     FIXED32,
@@ -30,8 +30,11 @@ UNPACKED = {np.dtype("<f4"): FIXED32, np.dtype("<f8"): FIXED64}
 FLOATS = {DATA: np.dtype("<f4"), DIFF: np.dtype("<f4"), DOUBLE_DATA: np.dtype("<f8"), DOUBLE_DIFF: np.dtype("<f8")}
 
 
-def read_blob(path):
-    """The array of a file that holds one BlobProto, such as mean.binaryproto: float32 in the stored shape (1xCxHxW)."""
+def read_blob(path: FilePath) -> np.ndarray:
+    """The array of a file that holds one BlobProto, such as mean.binaryproto: float32 in the stored shape (1xCxHxW).
+
+    The array is a view of a private memory map of the file. Raises CaffeFileError.
+    """
     with blame(path):
         data = map_file(path)
         array, _, unknown = parse_blob(data, 0, len(data))

@@ -1,5 +1,6 @@
 """Caffe's weights: .caffemodel of every generation, and HDF5."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,7 +11,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from converters.blob import as_floats, blob_field, parse_blob
 from converters.caffe_pb2 import LayerParameter, NetParameter, V1LayerParameter
 from converters.errors import CaffeError
-from converters.files import written_whole
+from converters.files import FilePath, written_whole
 from converters.upgrade import generation, upgrade_net
 from converters.wire import BYTES, MAX_BYTES, Malformed, blame, header, is_hdf5, map_file, read_fields, refuse_other_kinds
 
@@ -34,13 +35,13 @@ class Caffemodel:
     """
 
     net: NetParameter
-    blobs: dict = field(default_factory=dict)
+    blobs: dict[str, list[np.ndarray]] = field(default_factory=dict)
     generation: str = "HDF5"
-    unknown: list = field(default_factory=list)
-    doubles: list = field(default_factory=list)
+    unknown: list[str] = field(default_factory=list)
+    doubles: list[str] = field(default_factory=list)
 
 
-def read_caffemodel(path, aligned=True):
+def read_caffemodel(path: FilePath, aligned: bool = True) -> Caffemodel:
     """The `Caffemodel` in a file of any generation, protobuf or HDF5, told apart by what is in it.
 
     Packed floats are not copied: the arrays are views of a private memory map of the file, so memory grows only as they are
@@ -154,7 +155,7 @@ def _fork_type(layer):
     return ""
 
 
-def write_caffemodel(path, net, blobs):
+def write_caffemodel(path: FilePath, net: NetParameter, blobs: Mapping[str, Sequence[np.ndarray]]) -> None:
     """Write weights that Caffe 1.0 loads: protobuf (V2) as `.caffemodel`, HDF5 as `.h5`.
 
     net: NetParameter; blobs: {layer name: [array, ...]}, written as float32, without a copy where they are that already.

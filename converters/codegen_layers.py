@@ -4,7 +4,7 @@ import numpy as np
 
 from converters.caffe_pb2 import EltwiseParameter, LRNParameter, PoolingParameter
 
-SOURCES = {}
+SOURCES: dict = {}
 
 BLOBS = '''
 class Blobs(nn.Module):

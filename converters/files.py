@@ -9,11 +9,12 @@ from pathlib import Path
 
 from converters.errors import CaffeFileError
 
+FilePath = str | os.PathLike
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def written_whole(path: str | os.PathLike, flush: bool = True) -> Iterator[Path]:
+def written_whole(path: FilePath, flush: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to `path`, on any error removed.
 
     flush: false leaves the flushing to the system, for what can be made again from another file. The temporary name keeps
@@ -43,7 +44,7 @@ def written_whole(path: str | os.PathLike, flush: bool = True) -> Iterator[Path]
         raise
 
 
-def unwritable(path: str | os.PathLike, error: OSError) -> CaffeFileError:
+def unwritable(path: FilePath, error: OSError) -> CaffeFileError:
     """The CaffeFileError for what the system says of a file that was to be written."""
     reason = (error.strerror or str(error)).lower()
     if isinstance(error, FileExistsError | NotADirectoryError):

@@ -3,14 +3,17 @@
 import inspect
 import math
 import os
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import nn
 
 from converters.caffe_pb2 import NetParameter, ParamSpec
 from converters.errors import CaffeError, instead, nearest
-from converters.layers import LEFT_OUT, REGISTRY
+from converters.files import FilePath
+from converters.layers import LEFT_OUT, REGISTRY, Layer
 from converters.layers.inputs import Input
 from converters.phase import filter_net
 
@@ -27,7 +30,7 @@ class Learnable(NamedTuple):
 class Step(NamedTuple):
     """One layer of a forward pass."""
 
-    layer: nn.Module
+    layer: Layer
     bottoms: tuple
     tops: tuple
     cut: frozenset  # the places of the bottoms that get no gradient (propagate_down: false)
@@ -37,9 +40,9 @@ class Step(NamedTuple):
 class CopyReport(NamedTuple):
     """What `CaffeNet.copy_from` did, by layer name."""
 
-    copied: list  # took their blobs from the source
-    ignored: list  # in the source, not in this net
-    missing: list  # in this net, with parameters, not in the source
+    copied: list[str]  # took their blobs from the source
+    ignored: list[str]  # in the source, not in this net
+    missing: list[str]  # in this net, with parameters, not in the source
 
     def __str__(self):
         return "\n".join(f"{field}: {', '.join(getattr(self, field)) or '-'}" for field in self._fields)
@@ -56,7 +59,8 @@ class CaffeNet(nn.Module):
     Attributes: `param` the NetParameter of this phase, `layers` {name: Layer}, `inputs` and `outputs` lists of blob names.
     """
 
-    def __init__(self, net, phase="test", level=None, stages=()):
+    def __init__(self, net: NetParameter | FilePath, phase: str = "test", level: int | None = None,
+                 stages: Sequence[str] = ()):
         super().__init__()
         is_file = not isinstance(net, NetParameter) and os.path.exists(net)
         source = str(net) if is_file else "the net"
@@ -66,9 +70,15 @@ class CaffeNet(nn.Module):
         self.param = filter_net(net, phase, level, stages)
         self.phase = phase
         # These are only ever changed in place: a layer may bear any name, also that of one of these attributes.
-        self.layers, self._param_of = {}, {param.name: param for param in self.param.layer}
-        self.inputs, self.input_shapes, self.outputs = [], {}, []
-        self._steps, self._loss_weights, self._plans, self._shared = [], {}, {}, {}
+        self.layers: dict[str, Layer] = {}
+        self._param_of = {param.name: param for param in self.param.layer}
+        self.inputs: list[str] = []
+        self.input_shapes: dict[str, Any] = {}  # None where none is declared
+        self.outputs: list[str] = []
+        self._steps: list[Step] = []
+        self._loss_weights: dict[str, float] = {}
+        self._plans: dict = {}
+        self._shared: dict[str, torch.Tensor] = {}
         for param in self.param.layer:
             self._add_layer(param, source)
         self._find_outputs()
@@ -148,7 +158,7 @@ class CaffeNet(nn.Module):
 
     # ---- parameters ----
 
-    def reshape(self, **shapes):
+    def reshape(self, **shapes: Sequence[int]) -> dict[str, tuple[int, ...]]:
         """Make the parameter blobs for inputs of these shapes (declared ones unless told) and return {blob: shape}.
 
         Nothing is computed: shapes are followed through the net on PyTorch's meta device.
@@ -211,13 +221,13 @@ class CaffeNet(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     @property
-    def params(self):
+    def params(self) -> dict[str, list[torch.Tensor]]:
         """{layer name: [blob tensors in Caffe's order]} of the layers that have parameters, as Caffe's net.params."""
         return {name: layer.blobs() for name, layer in self.layers.items() if layer.blob_names}
 
-    def learnable(self):
+    def learnable(self) -> list[Learnable]:
         """The parameter blobs in the order of Caffe's solverstate, shared ones once: a list of Learnable."""
-        found = {}
+        found: dict = {}
         for name, layer in self.layers.items():
             specs = self._param_of[layer.layer_name].param
             for index, key in enumerate(layer.blob_names):
@@ -230,14 +240,14 @@ class CaffeNet(nn.Module):
                                         for field in ("lr_mult", "decay_mult")))
                 for name, blob, layer, specs in found.values()]
 
-    def copy_from(self, source):
+    def copy_from(self, source: Mapping[str, Sequence[np.ndarray]] | FilePath) -> CopyReport:
         """Copy weights by layer name, as Caffe's CopyTrainedLayersFrom.
 
         `source`: {layer: [array, ...]}, or the path of a caffemodel of any kind. A legacy 4-D array fits where it has the
         same shape but for leading ones. Returns a CopyReport. A layer with another number of blobs or another shape raises
         CaffeError, and nothing is copied; for such layers there is `surgery.transplant`.
         """
-        if not isinstance(source, dict):
+        if not isinstance(source, Mapping):
             from converters.caffemodel import read_caffemodel
             source = read_caffemodel(source).blobs
         source = {name: arrays for name, arrays in source.items() if len(arrays)}
@@ -262,18 +272,18 @@ class CaffeNet(nn.Module):
                           [name for name in source if name not in self.layers],
                           [name for name in owned if name not in source])
 
-    def to_blobs(self):
+    def to_blobs(self) -> dict[str, list[np.ndarray]]:
         """{layer: [array, ...]}: copies of all parameter blobs, as `write_caffemodel` takes them."""
         return {name: [blob.detach().to("cpu", copy=True).contiguous().numpy() for blob in blobs]
                 for name, blobs in self.params.items()}
 
     # ---- computing ----
 
-    def forward(self, **inputs):
+    def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """{output blob: tensor} for a keyword for each input blob."""
         return self.forward_blobs(inputs, self.outputs)
 
-    def forward_blobs(self, inputs, names):
+    def forward_blobs(self, inputs: Mapping[str, torch.Tensor], names: Sequence[str]) -> dict[str, torch.Tensor]:
         """{name: tensor} for any blobs of the net; only the layers that they need are computed.
 
         Several layers may work in place on one blob: as in Caffe, its name stands for the last of them.
@@ -305,12 +315,13 @@ class CaffeNet(nn.Module):
             raise step.layer.error(f"makes {len(tops)} tops, but {len(step.tops)} are named")
         return dict(zip(step.tops, tops, strict=True))
 
-    def loss(self, **inputs):
+    def loss(self, **inputs: torch.Tensor) -> torch.Tensor:
         """The sum of all losses, each times its loss_weight: a scalar tensor."""
         if not self._loss_weights:
             raise CaffeError(f"net '{self.param.name}' has no loss layer in phase '{self.phase}'")
         blobs = self.forward_blobs(inputs, list(self._loss_weights))
-        return sum(weight * blobs[name].sum() for name, weight in self._loss_weights.items())
+        first, *others = [weight * blobs[name].sum() for name, weight in self._loss_weights.items()]
+        return sum(others, first)
 
     def _plan(self, names):
         """The inputs and the steps that the blobs `names` need."""

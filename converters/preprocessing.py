@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from converters.errors import CaffeError, CaffeFileError
+from converters.files import FilePath
 
 ORDERS = ("bgr", "rgb")
 
@@ -19,18 +20,18 @@ class Preprocessing:
     mean: one number for each channel, in that order. scale: a number. input_size: (height, width). classes: names.
     """
 
-    mean: tuple | None = None
+    mean: tuple[float, ...] | None = None
     channels: str | None = None
     scale: float | None = None
-    input_size: tuple | None = None
-    classes: tuple | None = None
+    input_size: tuple[int, int] | None = None
+    classes: tuple[str, ...] | None = None
 
-    def metadata(self):
+    def metadata(self) -> dict[str, str]:
         """As text, {field: JSON}, for the metadata of a safetensors file."""
         return {name: json.dumps(value) for name, value in asdict(self).items() if value is not None}
 
 
-def read_metadata(path):
+def read_metadata(path: FilePath) -> Preprocessing:
     """The `Preprocessing` kept in a .safetensors; of any other file, which cannot keep it, an empty one.
 
     Raises CaffeFileError for a damaged file, or metadata that is not of that form.

@@ -5,9 +5,10 @@ import warnings
 from pathlib import Path
 
 from google.protobuf import text_format
+from google.protobuf.message import Message
 
 from converters.caffe_pb2 import NetParameter, SolverParameter
-from converters.files import written_whole
+from converters.files import FilePath, written_whole
 from converters.textformat import fill, parse_tree
 from converters.upgrade import upgrade_net, upgrade_solver
 from converters.wire import Malformed, blame, check_file
@@ -19,7 +20,7 @@ class UnknownFieldWarning(UserWarning):
     """A prototxt says something that Caffe 1.0 does not know; one line names all of it."""
 
 
-def read_prototxt(path_or_text, unknown=None):
+def read_prototxt(path_or_text: FilePath, unknown: list[str] | None = None) -> NetParameter:
     """The NetParameter that a prototxt describes, upgraded from V0, V1 or the old input fields as Caffe upgrades it.
 
     A str with a newline or a "{", or with a ":" and no file of that name, is the text itself; anything else is a path.
@@ -40,7 +41,7 @@ def read_prototxt(path_or_text, unknown=None):
     return net
 
 
-def read_solver(path_or_text, unknown=None):
+def read_solver(path_or_text: FilePath, unknown: list[str] | None = None) -> SolverParameter:
     """The SolverParameter in a solver prototxt; the old solver_type becomes type, a missing snapshot_prefix the file's name.
 
     Arguments, unknown fields and errors as for `read_prototxt`.
@@ -58,7 +59,7 @@ def read_solver(path_or_text, unknown=None):
     return solver
 
 
-def format_prototxt(message):
+def format_prototxt(message: Message) -> str:
     """A NetParameter (without its blobs) or a SolverParameter as prototxt text."""
     bare = type(message)()
     bare.CopyFrom(message)
@@ -67,8 +68,8 @@ def format_prototxt(message):
     return text_format.MessageToString(bare, as_utf8=True)
 
 
-def write_prototxt(path, message):
-    """Write a NetParameter or a SolverParameter as a prototxt."""
+def write_prototxt(path: FilePath, message: Message) -> None:
+    """Write a NetParameter (without its blobs) or a SolverParameter as a prototxt. Raises CaffeFileError where it cannot."""
     with written_whole(path) as temporary:
         temporary.write_text(format_prototxt(message), encoding="utf-8")
 

@@ -7,7 +7,7 @@ import numpy as np
 from converters.blob import as_floats, blob_field, parse_blob
 from converters.caffe_pb2 import SolverState as SolverStateProto
 from converters.errors import CaffeError
-from converters.files import written_whole
+from converters.files import FilePath, written_whole
 from converters.wire import BYTES, MAX_BYTES, Malformed, blame, is_hdf5, map_file, read_fields, refuse_other_kinds
 
 HISTORY = 3  # SolverState's field number
@@ -27,7 +27,7 @@ class SolverState:
     history: list[np.ndarray] = field(default_factory=list)
 
 
-def read_solverstate(path):
+def read_solverstate(path: FilePath) -> SolverState:
     """The `SolverState` in a .solverstate or .solverstate.h5, told apart by what is in it. Raises `CaffeFileError`.
 
     As in `read_caffemodel`, the arrays of a protobuf are views of a private memory map of the file.
@@ -37,7 +37,8 @@ def read_solverstate(path):
         if is_hdf5(data):
             return _read_hdf5(path)
         refuse_other_kinds(data, "a solverstate")
-        history, rest = [], bytearray()
+        rest = bytearray()
+        history: list[np.ndarray] = []
         for part in read_fields(data, 0, len(data)):
             if part.number == HISTORY and part.wire == BYTES:
                 where = f"history blob {len(history)}"
@@ -57,8 +58,11 @@ def read_solverstate(path):
         return SolverState(state.iter, state.learned_net, state.current_step, history)
 
 
-def write_solverstate(path, state):
-    """Write a `SolverState` that Caffe 1.0 restores: protobuf as `.solverstate`, HDF5 as `.h5`."""
+def write_solverstate(path: FilePath, state: SolverState) -> None:
+    """Write a `SolverState` that Caffe 1.0 restores: protobuf as `.solverstate`, HDF5 as `.h5`.
+
+    Raises CaffeError for another suffix, for a history of more than 2 GB in protobuf, and where the file cannot be written.
+    """
     if str(path).endswith(".h5"):
         _write_hdf5(path, state)
     elif str(path).endswith(".solverstate"):

@@ -45,7 +45,7 @@ class Unknown(NamedTuple):
     word: str
     line: int
     layer: object
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks
 
     def __str__(self):
         text = f"{self.path}{f': {self.word}' if self.word else ''} (line {self.line})"

@@ -12,13 +12,19 @@ from converters.errors import CaffeError, instead
 HERE = Path(__file__).parent
 
 
-def classes(name):
-    """The class names of "voc", "nyud", "siftflow-sem", "siftflow-geo" or "pascalcontext", a list in score order."""
+def classes(name: str) -> list[str]:
+    """The class names of "voc", "nyud", "siftflow-sem", "siftflow-geo" or "pascalcontext", a list in score order.
+
+    Raises CaffeError for any other name.
+    """
     return _lines("classes", name)
 
 
-def split(name):
-    """The image ids of "seg11valid", "nyud-train", "nyud-val", "nyud-trainval", "nyud-test" or "siftflow-test"."""
+def split(name: str) -> list[str]:
+    """The image ids of "seg11valid", "nyud-train", "nyud-val", "nyud-trainval", "nyud-test" or "siftflow-test".
+
+    Raises CaffeError for any other name.
+    """
     if name == "nyud-trainval":
         return split("nyud-train") + split("nyud-val")
     return _lines("splits", name)

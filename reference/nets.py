@@ -4,8 +4,10 @@ Layer names, blob names, order and settings are those of the authors' release (f
 (voc-fcn-googlenet, the ablations) are built from the paper's words. Crop offsets are computed where a Crop is added.
 """
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from converters.caffe_pb2 import NetParameter
 from converters.errors import CaffeError, instead
 from reference.classifiers import CLASSIFIERS
 from reference.netspec import FIXED, LEARNED, Net
@@ -13,17 +15,19 @@ from reference.trunks import caffenet, fc6_fc7, googlenet, vgg16
 from surgery.convolutionize import convolutionize
 from surgery.coordinates import stride
 
+Classes = int | Mapping[str, int]  # a number, or one for each head
+
 PAD = 100  # pixels around the image, so that the smallest image still gives a score map (section 4.1)
 PHASES = ("train", "val", "deploy")
-CLASSES = {"voc": 21, "nyud": 40, "pascalcontext": 60, "siftflow": {"sem": 33, "geo": 3}}
+CLASSES: dict[str, Classes] = {"voc": 21, "nyud": 40, "pascalcontext": 60, "siftflow": {"sem": 33, "geo": 3}}
 
 
-def names():
+def names() -> list[str]:
     """The names that `net` knows."""
     return list(NETS)
 
 
-def net(name, phase="train", num_classes=None, width=1):
+def net(name: str, phase: str = "train", num_classes: Classes | None = None, width: float = 1) -> NetParameter:
     """The NetParameter of a published net.
 
     phase: "train" and "val" take the image and its label and end in the loss; "deploy" takes the image alone and ends at
@@ -40,8 +44,9 @@ def net(name, phase="train", num_classes=None, width=1):
     return NETS[name](name=name, phase=phase, num_classes=num_classes, width=width)
 
 
-def fcn(trunk="vgg16", skips=("pool4", "pool3"), num_classes=21, phase="train", width=1, name="fcn",
-        scales=None, fixed_trunk=False):  # fmt: skip
+def fcn(trunk: str = "vgg16", skips: Sequence[str] = ("pool4", "pool3"), num_classes: Classes = 21,
+        phase: str = "train", width: float = 1, name: str = "fcn", scales: Mapping[str, float] | None = None,
+        fixed_trunk: bool = False) -> NetParameter:  # fmt: skip
     """A fully convolutional net of one's own: a trunk, its class scores, and finer ones from `skips`, coarsest first.
 
     trunk: "vgg16", "caffenet" or "googlenet". num_classes: a number, or {head: number} for several heads on one trunk,
@@ -176,7 +181,7 @@ def _googlenet_trunk(net, data):
 TRUNKS = {"vgg16": _vgg16_trunk, "caffenet": _caffenet_trunk, "googlenet": _googlenet_trunk}
 SKIPS = {"32s": (), "16s": ("pool4",), "8s": ("pool4", "pool3")}
 
-NETS = {
+NETS: dict[str, Callable[..., NetParameter]] = {
     **{f"voc-fcn{finest}": partial(fcn, skips=skips) for finest, skips in SKIPS.items()},
     "voc-fcn8s-atonce": partial(fcn, skips=SKIPS["8s"], scales={"pool4": 0.01, "pool3": 0.0001}),
     "voc-fcn-alexnet": partial(fcn, "caffenet", ()),

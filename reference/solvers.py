@@ -1,14 +1,14 @@
 """The release's solvers, their loops, and the net that each training starts from."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from converters.caffe_pb2 import SolverParameter
 from converters.errors import CaffeError, instead
 
 # Loss summed over the pixels: a tiny rate, a heavy momentum, one image at a time (PAMI, section 4.4).
-HEAVY = {"momentum": 0.99, "iter_size": 1}
+HEAVY: dict[str, Any] = {"momentum": 0.99, "iter_size": 1}
 # Loss averaged over the pixels: ordinary momentum, gradients of 20 images.
-ACCUMULATED = {"momentum": 0.9, "iter_size": 20}
+ACCUMULATED: dict[str, Any] = {"momentum": 0.9, "iter_size": 20}
 
 COARSER = {"16s": "32s", "8s": "16s"}
 
@@ -16,12 +16,12 @@ COARSER = {"16s": "32s", "8s": "16s"}
 class Schedule(NamedTuple):
     """How a published net was trained, beyond its SolverParameter."""
 
-    starts_from: tuple  # names of the nets whose weights it takes
+    starts_from: tuple[str, ...]  # names of the nets whose weights it takes
     rounds: int  # the release's solve.py steps `steps` iterations this many times and scores after each
     steps: int
 
 
-def solver(name):
+def solver(name: str) -> SolverParameter:
     """The SolverParameter of a published net, as its solver.prototxt; CaffeError for a net without one."""
     family, stage = _family(name)
     trainval = family.splits == ("trainval", "test")
@@ -44,7 +44,7 @@ def solver(name):
     return param
 
 
-def schedule(name):
+def schedule(name: str) -> Schedule:
     """The Schedule of a published net; CaffeError for a net without one."""
     family, stage = _family(name)
     rounds = 75 if stage == "8s-atonce" else family.rounds

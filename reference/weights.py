@@ -17,7 +17,7 @@ class Download(NamedTuple):
     md5: str | None = None
 
     @property
-    def file(self):
+    def file(self) -> str:
         """The file's own name."""
         return self.url.rsplit("/", 1)[1]
 
@@ -49,7 +49,7 @@ DOWNLOADS = {
 }  # fmt: skip
 
 
-def download(name):
+def download(name: str) -> Download:
     """The Download of a net's weights or of a data set; CaffeError for one that was never released."""
     if name not in DOWNLOADS:
         raise CaffeError(f"nothing was released under '{name}'{instead(name, DOWNLOADS)}")

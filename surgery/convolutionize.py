@@ -1,5 +1,8 @@
 """Inner products made convolutions, so that a classifier takes images of any size (section 3.1)."""
 
+from collections.abc import Mapping, Sequence
+from typing import overload
+
 import numpy as np
 import torch
 
@@ -8,7 +11,14 @@ from converters.errors import CaffeError
 from converters.net import CaffeNet
 from surgery.coordinates import POINTWISE
 
+Blobs = Mapping[str, Sequence[np.ndarray]]
+Shapes = Mapping[str, Sequence[int]]
 
+
+@overload
+def convolutionize(net: NetParameter, blobs: None = None, shapes: Shapes | None = None) -> NetParameter: ...
+@overload
+def convolutionize(net: NetParameter, blobs: Blobs, shapes: Shapes | None = None) -> tuple[NetParameter, Blobs]: ...
 def convolutionize(net, blobs=None, shapes=None):
     """A copy of `net` (NetParameter) in which every InnerProduct is the Convolution that computes the same.
 

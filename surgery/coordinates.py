@@ -10,6 +10,7 @@ import math
 from fractions import Fraction
 from typing import NamedTuple
 
+from converters.caffe_pb2 import LayerParameter, NetParameter
 from converters.errors import CaffeError
 from converters.layers.convolution import Convolution, Deconvolution
 from converters.layers.pooling import Pooling
@@ -25,24 +26,24 @@ POINTWISE = {
 class CoordinateMap(NamedTuple):
     """`top = scale * bottom + offset` along (height, width)."""
 
-    scale: tuple = (Fraction(1), Fraction(1))
-    offset: tuple = (Fraction(0), Fraction(0))
+    scale: tuple[Fraction, ...] = (Fraction(1), Fraction(1))
+    offset: tuple[Fraction, ...] = (Fraction(0), Fraction(0))
 
-    def compose(self, inner):
+    def compose(self, inner: "CoordinateMap") -> "CoordinateMap":
         """The map that applies `inner` first and then this one."""
         return CoordinateMap(
             tuple(a * b for a, b in zip(self.scale, inner.scale, strict=True)),
             tuple(a * b + c for a, b, c in zip(self.scale, inner.offset, self.offset, strict=True)),
         )
 
-    def inverse(self):
+    def inverse(self) -> "CoordinateMap":
         """The map from the top back to the bottom."""
         return CoordinateMap(
             tuple(1 / a for a in self.scale), tuple(-b / a for a, b in zip(self.scale, self.offset, strict=True))
         )
 
 
-def coordinate_map(layer):
+def coordinate_map(layer: LayerParameter) -> CoordinateMap | None:
     """The CoordinateMap of one layer (LayerParameter), from its first bottom to its top; None if it has none."""
     if layer.type in POINTWISE and _keeps_pixels(layer):
         return CoordinateMap()
@@ -59,7 +60,7 @@ def coordinate_map(layer):
     )
 
 
-def crop_offset(net, bottom, reference):
+def crop_offset(net: NetParameter, bottom: str, reference: str) -> int | tuple[int, int]:
     """The offset of a Crop layer that cuts blob `bottom` to lie over blob `reference`, in pixels of `bottom`.
 
     `net` is a NetParameter that makes both. Returns an int, or (height, width) where they differ. Raises CaffeError where
@@ -82,16 +83,16 @@ def crop_offset(net, bottom, reference):
         raise CaffeError(f"{where}: the offset is {_pair(offset)}, not whole pixels; change a kernel size or padding by one")
     if min(offset) < 0:
         raise CaffeError(f"{where}: the offset is {_pair(offset)}, negative; pad the net's first convolution more")
-    return int(offset[0]) if offset[0] == offset[1] else tuple(map(int, offset))
+    return int(offset[0]) if offset[0] == offset[1] else (int(offset[0]), int(offset[1]))
 
 
-def stride(net, blob):
+def stride(net: NetParameter, blob: str) -> Fraction | tuple[Fraction, Fraction]:
     """How many input pixels lie between neighbouring pixels of `blob`, a Fraction, or (height, width) where they differ."""
     scale = list(_maps_to(net, blob).values())[-1].inverse().scale
     return scale[0] if scale[0] == scale[1] else scale
 
 
-def receptive_field(net, blob):
+def receptive_field(net: NetParameter, blob: str) -> int | tuple[int, int]:
     """How many input pixels one pixel of `blob` sees, padding included: an int, or (height, width) where they differ.
 
     `net` is a NetParameter. Below a Deconvolution the pixels see unequally much; the most is given. Raises CaffeError

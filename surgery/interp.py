@@ -1,12 +1,15 @@
 """Bilinear interpolation as a deconvolution's weights."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 
 from converters.errors import CaffeError
+from converters.net import CaffeNet
 
 
-def bilinear_kernel(size):
+def bilinear_kernel(size: int) -> np.ndarray:
     """The (size, size) kernel that a deconvolution of stride (size + 1) // 2 upsamples bilinearly with, float64.
 
     The release's upsample filter: a tent around the kernel's middle. Caffe's own "bilinear" filler is not quite this one.
@@ -17,7 +20,7 @@ def bilinear_kernel(size):
     return line[:, None] * line
 
 
-def interp(net, layers=None):
+def interp(net: CaffeNet, layers: Iterable[str] | None = None) -> list[str]:
     """Set deconvolutions of a CaffeNet, in place, to interpolate each channel bilinearly by itself.
 
     layers: their names; unless told, every Deconvolution whose name holds "up". Returns the names. Raises CaffeError for
@@ -42,6 +45,6 @@ def interp(net, layers=None):
     return names
 
 
-def upsampling_layers(net):
+def upsampling_layers(net: CaffeNet) -> list[str]:
     """The layers of a CaffeNet that `interp` sets: the deconvolutions whose names hold "up"."""
     return [name for name, layer in net.layers.items() if layer.type == "Deconvolution" and "up" in name]

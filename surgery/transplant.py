@@ -1,27 +1,32 @@
 """Weights from one net to another."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 
 from converters.caffe_pb2 import FillerParameter
 from converters.caffemodel import read_caffemodel
 from converters.errors import CaffeError
+from converters.files import FilePath
 from converters.fillers import fill
 from converters.net import CaffeNet, same_shape
 from surgery.interp import upsampling_layers
+
+Source = CaffeNet | Mapping[str, Sequence[np.ndarray]] | FilePath  # where weights come from
 
 
 @dataclass
 class TransplantReport:
     """What became of every layer; names are the target's, but for layers that it lacks."""
 
-    copied: list = field(default_factory=list)  # names: every blob has the source's shape, or its legacy 4-D form
-    coerced: list = field(default_factory=list)  # (name, blob index, shape in the source, shape in the target)
-    dropped: list = field(default_factory=list)  # (name, why)
-    untouched: list = field(default_factory=list)  # names of the target's layers with parameters that took none
+    copied: list[str] = field(default_factory=list)  # names: every blob has the source's shape, or its legacy 4-D form
+    coerced: list[tuple] = field(default_factory=list)  # (name, blob index, shape in the source, shape in the target)
+    dropped: list[tuple[str, str]] = field(default_factory=list)  # (name, why)
+    untouched: list[str] = field(default_factory=list)  # names of the target's layers with parameters that took none
 
-    def table(self):
+    def table(self) -> str:
         """The report as text, a line for each layer and what happened to it."""
         rows = [(name, "copied", "") for name in self.copied]
         rows += [(name, "coerced", f"blob {i}: {_dims(old)} to {_dims(new)}") for name, i, old, new in self.coerced]
@@ -34,7 +39,7 @@ class TransplantReport:
     __str__ = table
 
 
-def transplant(target, source, suffix=""):
+def transplant(target: CaffeNet, source: Source, suffix: str = "") -> TransplantReport:
     """Give a CaffeNet the weights of another net, layer by layer by name; returns a TransplantReport.
 
     source: a CaffeNet, {layer: [array, ...]}, or a caffemodel's path. A layer of the source goes to the target's layer of
@@ -72,7 +77,7 @@ def transplant(target, source, suffix=""):
     return report
 
 
-def unfilled(net):
+def unfilled(net: CaffeNet) -> list[str]:
     """The layers of a CaffeNet that would learn nothing: all their weights are zero, so no gradient passes.
 
     That is what a layer has with neither source weights nor a filler, the commonest failure of FCN training. Score layers
@@ -84,7 +89,7 @@ def unfilled(net):
             and (layer.blobs()[0] is None or not layer.blobs()[0].any())]  # fmt: skip
 
 
-def fill_missing(net, layers, filler="msra"):
+def fill_missing(net: CaffeNet, layers: Iterable[str], filler: str | FillerParameter = "msra") -> None:
     """Fill the weights of these layers of a CaffeNet, in place, by a Caffe filler's type or FillerParameter."""
     if isinstance(filler, str):
         filler = FillerParameter(type=filler)
@@ -95,7 +100,7 @@ def fill_missing(net, layers, filler="msra"):
 
 
 @torch.no_grad()
-def expand_score(target, target_layer, source, source_layer):
+def expand_score(target: CaffeNet, target_layer: str, source: Source, source_layer: str) -> None:
     """Copy a score layer into one of more classes: the first are the old ones, the others stay as they are."""
     for new, old in _paired(target, target_layer, source, source_layer, "expand"):
         if old.shape[0] > new.shape[0] or old.shape[1:] != new.shape[1:]:
@@ -105,7 +110,7 @@ def expand_score(target, target_layer, source, source_layer):
 
 
 @torch.no_grad()
-def expand_input(target, target_layer, source, source_layer):
+def expand_input(target: CaffeNet, target_layer: str, source: Source, source_layer: str) -> None:
     """Copy a convolution into one of more input channels, each new one the mean of the old (color and depth)."""
     for new, old in _paired(target, target_layer, source, source_layer, "widen"):
         if old.ndim == 1 and old.shape == new.shape:
@@ -129,7 +134,7 @@ def _paired(target, target_layer, source, source_layer, verb):
 
 
 def _blobs(source):
-    if isinstance(source, dict):
+    if isinstance(source, Mapping):
         return source
     return source.params if isinstance(source, CaffeNet) else read_caffemodel(source).blobs
 

@@ -1,5 +1,8 @@
 """What every layer is: a module made from a LayerParameter, found by its Caffe type name."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from torch import nn
 
@@ -7,10 +10,13 @@ from converters.caffe_pb2 import FillerParameter
 from converters.errors import CaffeError
 from converters.fillers import fill
 
-REGISTRY = {}
+REGISTRY: dict[str, type["Layer"]] = {}
 
 
-def register(*types):
+Made = TypeVar("Made", bound=type["Layer"])
+
+
+def register(*types: str) -> Callable[[Made], Made]:
     """Class decorator: make layers of these Caffe types with this subclass of `Layer`.
 
     A layer of one's own::
@@ -40,8 +46,8 @@ class Layer(nn.Module):
     known (Caffe's LayerSetUp); until then they are None.
     """
 
-    blob_names = ()  # the parameter blobs in Caffe's order; also their keys in the state_dict
-    fillers = ()  # a FillerParameter for each blob; a missing one fills with zeros
+    blob_names: tuple[str, ...] = ()  # the parameter blobs in Caffe's order; also their keys in the state_dict
+    fillers: tuple[FillerParameter | None, ...] = ()  # a FillerParameter for each blob; a missing one fills with zeros
     buffers_only = False  # True where the blobs are statistics, not learned (BatchNorm)
     loss_weight = 0.0  # of the first top, where the description gives none
     in_place = False  # True where the top may overwrite the bottom

@@ -52,7 +52,7 @@ class _Windowed(Layer):
 
 
 class _Convolution(_Windowed):
-    functions = CONVOLVE
+    functions: dict = CONVOLVE
 
     def __init__(self, param):
         super().__init__(param)

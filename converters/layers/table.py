@@ -22,7 +22,7 @@ class Row(NamedTuple):
     notes: str
 
 
-def layer_table():
+def layer_table() -> list[Row]:
     """A Row for each registered layer type, by name: what its class's docstring says."""
     return [_row(name, cls) for name, cls in sorted(REGISTRY.items())]
 
