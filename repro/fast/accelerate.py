@@ -1,10 +1,13 @@
 """`repro.accelerate`: a net's answers sooner."""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
 import torch
 
 from converters.errors import CaffeError
+from converters.net import CaffeNet
 from repro.fast.borders import Border, Borders
 from repro.fast.forward import forward
 from repro.fast.graph import Graph
@@ -12,7 +15,7 @@ from repro.fast.operations import NotUnderstood
 from repro.fast.plan import Plan
 
 
-def accelerate(net, blobs=None):
+def accelerate(net: CaffeNet, blobs: Sequence[str] | None = None) -> "Accelerated":
     """An `Accelerated` that computes the blobs named (the net's outputs unless told) of a CaffeNet.
 
     The same net gives the same object, so that what it has computed for one image serves the next.
@@ -34,8 +37,9 @@ class Accelerated:
     Attributes: `plainly`, the reason why the net runs the plain way, or None.
     """
 
-    def __init__(self, net, names):
-        self.net, self.names, self.plainly = net, names, None
+    def __init__(self, net: CaffeNet, names: tuple[str, ...]):
+        self.net, self.names = net, names
+        self.plainly: str | None = None
         try:
             self.graph = Graph(net, names)
             self.borders = Borders(self.graph)
@@ -43,11 +47,11 @@ class Accelerated:
             self.plainly = str(reason)
         self._plan = lru_cache(maxsize=32)(lambda shapes: Plan(self.graph, dict(enumerate(shapes))))
 
-    def __call__(self, **inputs):
+    def __call__(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """{blob: tensor N x channels x height x width} for a keyword for each input blob, N x channels x height x width."""
         return self._run(inputs, self.names, torch.Tensor.contiguous)
 
-    def labels(self, *inputs, blob=None):
+    def labels(self, *inputs: torch.Tensor, blob: str | None = None) -> np.ndarray:
         """The channel of the highest number at every pixel of `blob` (the first one computed unless told).
 
         inputs: tensors in the order of the net's inputs. Returns a uint8 array, height x width for one image and
