@@ -89,9 +89,9 @@ class CaffeNet(nn.Module):
 
     def _add_layer(self, param, source):
         if param.type not in REGISTRY:
-            reason = LEFT_OUT.get(param.type, "make one of your own with @converters.register")
-            raise CaffeError(f"layer '{param.name}' in {source}: unknown layer type '{param.type}'"
-                             f"{nearest(param.type, REGISTRY) or f': {reason}'}")
+            own = "make one of your own with @converters.register"
+            reason = LEFT_OUT.get(param.type, own + nearest(param.type, REGISTRY))
+            raise CaffeError(f"layer '{param.name}' in {source}: unknown layer type '{param.type}': {reason}")
         key = param.name.replace(".", "_")
         if key in self._modules or not key:
             raise CaffeError(f"layer '{param.name}' ({param.type}): its name is "
