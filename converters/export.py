@@ -26,6 +26,9 @@ TYPES = {
 }  # fmt: skip
 
 
+ORDER = ("weight", "running_mean", "running_var", "scale_factor", "bias")  # of a layer's blobs
+
+
 def read_weights(source, prototxt=None, aligned=True):
     """The caffemodel `source` to be written as something else: (`Caffemodel`, remarks, one line each).
 
@@ -120,6 +123,22 @@ def read_checkpoint(path):
     if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
         raise CaffeFileError(path, "is not a state_dict: {key: tensor}")
     return state
+
+
+def read_blobs(path):
+    """{layer: [array, ...]} of a caffemodel of any kind, or of a .safetensors or .pt with the keys of CaffeNet's state_dict.
+
+    Layers bear their names as in the keys, dots as underscores.
+    """
+    if Path(path).suffix not in (".safetensors", ".pt"):
+        return read_caffemodel(path).blobs
+    blobs = {}
+    for key, tensor in read_checkpoint(path).items():
+        layer, dot, name = key.rpartition(".")
+        if not dot or name not in ORDER:
+            raise CaffeFileError(path, f"has '{key}', which is no key of a CaffeNet's state_dict (<layer>.weight)")
+        blobs.setdefault(layer, {})[name] = tensor.float().contiguous().numpy()
+    return {layer: [arrays[name] for name in sorted(arrays, key=ORDER.index)] for layer, arrays in blobs.items()}
 
 
 def blobs_of(net, state, path):

@@ -39,10 +39,14 @@ def frames(path):
             raise CaffeFileError(path, f"cannot be read as a photograph: {error}") from error
 
 
-def preprocess(image, mean):
-    """Make Caffe's input of a photograph: RGB uint8 HxWx3 to float32 1x3xHxW, blue first, minus `mean` (BGR)."""
-    blob = image[:, :, ::-1].astype(np.float32)
+def preprocess(image, mean, channels="bgr", scale=1):
+    """Make Caffe's input of a photograph: RGB uint8 HxWx3 to float32 1x3xHxW, (image - mean) * scale.
+
+    channels: the order that the net wants, "bgr" or "rgb", and that of `mean`.
+    """
+    blob = (image[:, :, ::-1] if channels == "bgr" else image).astype(np.float32)
     blob -= np.array(mean)
+    blob *= scale
     return torch.from_numpy(np.ascontiguousarray(blob.transpose(2, 0, 1)))[None]
 
 

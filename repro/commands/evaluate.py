@@ -11,7 +11,7 @@ from repro.commands.options import as_json, complete_net, existing, threads
 @click.command()
 @click.option("--net", default="voc-fcn8s", show_default=True, help="the net that the weights are of",
               shell_complete=complete_net)
-@click.option("--weights", type=existing("file"), help="its caffemodel")
+@click.option("--weights", type=existing("file"), help="its caffemodel, or a .safetensors or .pt made of one")
 @click.option("--predictions", "label_maps", type=existing("folder"),
               help="score the label maps ID.png in this folder, not a net's")
 @click.option("--data", required=True, type=existing("folder"),
@@ -46,6 +46,7 @@ def command(net, weights, label_maps, data, context, split, head, classes, submi
     from repro.evaluation import predictions, refuse_trained, saved_predictions, tally
     from repro.score_report import check_suffix, report, table, write_report
     from repro.scores import Confusion
+    from repro.segmentation import feed_alike
     from repro.submission import kept, submission_folder
     from repro.trimap import Trimap
 
@@ -62,7 +63,9 @@ def command(net, weights, label_maps, data, context, split, head, classes, submi
         refuse_trained(dataset, trained)
 
     if weights:
-        triples = predictions(repro.load(net, weights), dataset, score_blob(net, head))
+        model = repro.load(net, weights)
+        feed_alike(model, dataset)
+        triples = predictions(model, dataset, score_blob(net, head))
     else:
         triples = saved_predictions(label_maps, dataset)
     if submission:

@@ -23,7 +23,7 @@ class Source(NamedTuple):
 
     file: str
     read: Callable
-    mean: tuple = 0
+    mean: tuple | float = 0
 
 
 class Sample(NamedTuple):
@@ -49,7 +49,9 @@ class Dataset:
     classes: list[str]  # their place is their label
     _: KW_ONLY
     read_labels: Callable = load_labels  # path -> integers HxW
-    mean: tuple = means.VOC  # what preprocessing subtracts, BGR
+    mean: tuple = means.VOC  # what preprocessing subtracts, in the order of `channels`
+    channels: str = "bgr"  # or "rgb": the order in which nets are fed a photograph's
+    factor: float = 1  # what a photograph less the mean is multiplied by
     image_blob: str | None = "data"  # what nets are fed the photograph as; None: not at all
     labels_blob: str | None = "label"
     sources: dict = field(default_factory=dict)  # {blob: Source} that nets are fed besides
@@ -86,11 +88,11 @@ class Dataset:
     def blobs(self, index):
         """What nets are fed of one image: {blob: float32 1xCxHxW}, labels among them (1x1xHxW).
 
-        Photographs are blue first and without the mean. Raises as reading a sample does.
+        Photographs are without the mean. Raises as reading a sample does.
         """
         sample, blobs = self[index], {}
         if self.image_blob:
-            blobs[self.image_blob] = preprocess(sample.image, self.mean)
+            blobs[self.image_blob] = preprocess(sample.image, self.mean, self.channels, self.factor)
         if self.labels_blob:
             blobs[self.labels_blob] = preprocess(sample.labels[:, :, None], mean=0)
         for blob, source in self.sources.items():

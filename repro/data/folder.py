@@ -48,7 +48,7 @@ class Photographs(Dataset):
         return Sample(self.ids[index], self._resize(load_image(self.image_path(index))), None)
 
     def blobs(self, index):
-        return {self.image_blob: preprocess(self[index].image, self.mean)}
+        return {self.image_blob: preprocess(self[index].image, self.mean, self.channels, self.factor)}
 
 
 def _classes(root, path):
