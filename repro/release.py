@@ -8,6 +8,7 @@ import ast
 from pathlib import Path
 
 from converters import CaffeError, CaffeNet, read_prototxt, read_solver
+from repro import distributed
 from repro.data import Feed, open_nyud, open_pascalcontext, open_sbd, open_siftflow, open_voc
 
 SEED = 1337  # where a data layer has none: Caffe would take the time
@@ -21,14 +22,29 @@ def open_release(path):
     """
     folder = Path(path).parent
     param = read_solver(path)
-    net = CaffeNet(_train_net(param, path), "train")
+    state = param.train_state
+    net = CaffeNet(_train_net(param, path), "train", state.level if state.HasField("level") else None, state.stage)
     dataset, params = open_data(_data_layer(net), folder)
     # Caffe's layer reads its first image to know the shapes; that of no parameter depends on which.
     net.reshape(**{name: blob.shape for name, blob in dataset.blobs(0).items()})
     # As the release's layers: other splits than for training are never shuffled.
     shuffle = params.get("randomize", True) and "train" in params["split"]
     seed = params.get("seed")
-    return param, net, Feed(dataset, shuffle=shuffle, seed=SEED if seed is None else seed)
+    seed = SEED if seed is None else seed
+    return param, net, Feed(dataset, shuffle=shuffle, seed=seed, share=distributed.share())
+
+
+def open_test(param, path):
+    """The Dataset of the first test net that a solver, read from `path`, names; None where it names none."""
+    if param.test_net:
+        net = read_prototxt(find(param.test_net[0], Path(path).parent, str(path)))
+    elif param.test_net_param:
+        net = param.test_net_param[0]
+    elif param.HasField("net") or param.HasField("net_param"):
+        net = _train_net(param, path)
+    else:
+        return None
+    return open_data(_data_layer(CaffeNet(net, "test")), Path(path).parent)[0]
 
 
 def open_data(layer, folder):

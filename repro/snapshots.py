@@ -1,6 +1,6 @@
 """Snapshots of a solver: everything that a resumed run needs to go on as if never stopped.
 
-`.safetensors` holds it all in one file: weights, history, iteration, the order of the data and the random state.
+`.safetensors` holds it all in one file: weights, history, iteration, the order of the data and each process's random state.
 `.solverstate` and `.solverstate.h5` are Caffe's own pair, with the `.caffemodel` (or `.caffemodel.h5`) written beside it;
 they carry neither the data's order nor the random state, as Caffe's do not.
 """
@@ -16,14 +16,19 @@ from safetensors.torch import save_file
 from converters import CaffeFileError, read_solverstate, write_caffemodel, write_solverstate
 from converters.files import written_whole
 from converters.solverstate import SolverState
+from repro import distributed
 
 FORMAT = "repro-snapshot-1"
 CAFFE = {".solverstate": ".caffemodel", ".solverstate.h5": ".caffemodel.h5"}
 
 
 def write(path, solver):
-    """Write a snapshot of `solver`, in the format that the suffix of `path` names."""
+    """Write a snapshot of `solver` in the format that the suffix of `path` names. Of several processes all must call it."""
     path = Path(path)
+    random_states = {name: torch.stack(distributed.gathered(generator.get_rng_state()))
+                     for name, generator in _generators(solver.device).items()}
+    if distributed.rank():
+        return
     weights_suffix = _caffe_suffix(path)
     if weights_suffix:
         weights = path.with_name(path.name.removesuffix(_suffix(path)) + weights_suffix)
@@ -35,7 +40,7 @@ def write(path, solver):
         return
     tensors = {f"weights/{item.name}": item.blob.detach() for item in solver.learnable}
     tensors |= {f"history/{index}": blob for index, blob in enumerate(solver.history)}
-    tensors["random_state"] = torch.get_rng_state()
+    tensors |= random_states
     about = {"format": FORMAT, "iter": solver.iter, "current_step": solver.current_step, "losses": list(solver.losses),
              "feed": solver.feed_state()}
     with written_whole(path) as temporary:
@@ -64,11 +69,20 @@ def read(path, solver):
         raise CaffeFileError(path, "not a solver's snapshot")
     targets = {f"weights/{item.name}": item.blob for item in solver.learnable}
     targets |= {f"history/{index}": blob for index, blob in enumerate(solver.history)}
-    random_state = tensors.pop("random_state")
+    random_states = {name: torch.atleast_2d(tensors.pop(name)) for name in list(tensors) if name.startswith("random_state")}
     _require_match(path, targets, tensors)
     solver.go_on(about["iter"], about["current_step"], about["losses"], about["feed"])
     _copy(targets, tensors)
-    torch.set_rng_state(random_state)
+    for name, generator in _generators(solver.device).items():
+        # A process that the snapshot does not know goes on with the random numbers it was started with.
+        if name in random_states and distributed.rank() < len(random_states[name]):
+            generator.set_rng_state(random_states[name][distributed.rank()])
+
+
+def _generators(device):
+    """{name in the file: what keeps a random state}: the processor's, and that of the GPU a net is on."""
+    own = {} if device.type == "cpu" else {f"random_state_{device.type}": getattr(torch, device.type)}
+    return {"random_state": torch.random} | own
 
 
 def _read_caffe(path, solver):

@@ -2,13 +2,16 @@
 
 import itertools
 import math
+import time
 from collections import deque
 
 import torch
 
 from converters import CaffeError, read_solver
-from converters.caffe_pb2 import SolverParameter
-from repro import snapshots
+from converters.caffe_pb2 import LossParameter, SolverParameter
+from converters.layers.loss import normalization_mode
+from repro import distributed, snapshots
+from repro.images import VOID
 from repro.updates import UPDATES
 
 POLICIES = ("fixed", "step", "exp", "inv", "multistep", "poly", "sigmoid")
@@ -18,23 +21,35 @@ class Solver:
     """Trains `net`, a CaffeNet, as a solver prototxt says.
 
     `param` is a SolverParameter, or a solver prototxt as a path or text. `feed` is an iterator of {input blob: tensor}, one
-    for each forward pass (iter_size of them an iteration); if it has a state_dict, snapshots keep it.
+    for each forward pass (iter_size of them an iteration); if it has a state_dict, snapshots keep it. Where torchrun has
+    started several processes, the feed of each gives its own share of the passes, and gradients are summed over all:
+    N processes with an iter_size of k do what one does with N k. amp: compute in bfloat16, but for the losses.
 
     Attributes: `iter` the number of iterations done, `smoothed_loss` the mean of the last `average_loss` losses,
-    `last_inputs` what the last pass was fed.
+    `loss_per_pixel` the last iteration's loss over the pixels it counts, `last_inputs` what the last pass was fed, `waited`
+    the seconds spent waiting for the feed.
     """
 
-    def __init__(self, param, net, feed):
+    def __init__(self, param, net, feed, amp=False):
         self.param = param if isinstance(param, SolverParameter) else read_solver(param)
         _check(self.param)
-        self.net, self.feed, self._next = net, feed, iter(feed)
+        self.net, self.feed, self._next, self.amp = net, feed, iter(feed), amp
         # Narrow nets convolve several times faster in this layout; no number depends on it.
         net.to(memory_format=torch.channels_last)
         self.iter, self.current_step = 0, 0
-        self.losses = deque(maxlen=max(1, self.param.average_loss))
-        if self.param.random_seed >= 0:
-            torch.manual_seed(self.param.random_seed)
+        self.losses, self.loss_per_pixel, self.waited = deque(maxlen=max(1, self.param.average_loss)), math.nan, 0.0
+        if self.param.random_seed >= 0 or distributed.rank():
+            # As Caffe on several GPUs: every process draws its own dropout.
+            seed = self.param.random_seed if self.param.random_seed >= 0 else torch.initial_seed()
+            torch.manual_seed(seed + distributed.rank())
         self.learnable = self._learnable()
+        self.device = self.learnable[0].blob.device
+        distributed.copy_from_first([item.blob.detach() for item in self.learnable])
+        for item in self.learnable:
+            item.blob.requires_grad_(item.lr_mult != 0)
+        if amp:
+            for layer in (layer for layer in net.layers.values() if layer.loss_weight):
+                layer.register_forward_pre_hook(_in_full_precision)
         self._update, buffers = UPDATES[self.param.type]
         self.history = [torch.zeros_like(item.blob) for _ in range(buffers) for item in self.learnable]
 
@@ -59,16 +74,25 @@ class Solver:
         for _ in range(iterations):
             for item in self.learnable:
                 item.blob.grad = None
-            passes = max(1, self.param.iter_size)
-            total = 0.0
+            passes, total, pixels = max(1, self.param.iter_size), 0.0, 0
             for _ in range(passes):
-                loss = self.net.loss(**self._inputs())
+                inputs = self._inputs()
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
+                    loss = self.net.loss(**inputs)
                 loss.backward()
                 last = loss.item()
                 total += last
+                pixels += counted_pixels(self.net.param, inputs)
+            passes *= distributed.ranks()
+            is_last = distributed.rank() == distributed.ranks() - 1
+            total, pixels, last = distributed.sums(total, pixels, last * is_last)
             if not math.isfinite(total):
-                raise CaffeError(f"iteration {self.iter}: the loss is {last}; lower base_lr, or look at the data")
+                raise CaffeError(f"iteration {self.iter}: the loss is {total}; lower base_lr, or look at the data")
             self.losses.append(total / passes)
+            self.loss_per_pixel = total / pixels
+            self._sum_gradients()
+            if self.iter == 0 and total:
+                self._require_gradients()
             with torch.no_grad():
                 self._apply_update(passes)
             self.current_step = self._due_step()
@@ -76,17 +100,41 @@ class Solver:
         return last
 
     def _inputs(self):
-        device = self.learnable[0].blob.device
+        began = time.monotonic()
         self.last_inputs = next(self._next)
-        return {name: tensor.to(device, memory_format=torch.channels_last) if tensor.ndim == 4 else tensor.to(device)
+        self.waited += time.monotonic() - began
+        layouts = {4: torch.channels_last}
+        return {name: tensor.to(self.device, memory_format=layouts.get(tensor.ndim, torch.preserve_format))
                 for name, tensor in self.last_inputs.items()}
+
+    def _sum_gradients(self):
+        """Add up what the processes have found; a blob that no loss depends on has a gradient of zeros."""
+        learned = [item.blob for item in self.learnable if item.lr_mult]
+        for blob in learned:
+            if blob.grad is None:
+                blob.grad = torch.zeros_like(blob)
+        distributed.sum_up([blob.grad for blob in learned])
+
+    def _require_gradients(self):
+        """CaffeError where a score layer gets no gradient at all: it would never learn, and nor would what is below it."""
+        alive = {}
+        for item in self.learnable:
+            if item.lr_mult:
+                layer = item.name.rpartition("/")[0]
+                alive[layer] = alive.get(layer, False) or bool(item.blob.grad.any())
+        scores = {layer: lives for layer, lives in alive.items() if "score" in layer and "up" not in layer}
+        dead = [layer for layer, lives in scores.items() if not lives] or ([] if any(alive.values()) else list(alive))
+        if dead:
+            flat = [name for name, layer in self.net.layers.items()
+                    if layer.type == "Deconvolution" and not layer.blobs()[0].any()]
+            why = (f"layers {', '.join(flat)} are all zero: interpolate in them (surgery.interp)" if flat else
+                   "look at the layers between them and the loss, at propagate_down and at loss_weight")
+            raise CaffeError(f"net '{self.net.param.name}' cannot learn: in the first iteration the gradient of layers "
+                             f"{', '.join(dead)} is zero; {why}")
 
     def _apply_update(self, passes):
         """Clip, divide by iter_size, add the decay, update: in this order (SGDSolver, ApplyUpdate)."""
         rate = self.rate()
-        for item in self.learnable:
-            if item.lr_mult and item.blob.grad is None:
-                item.blob.grad = torch.zeros_like(item.blob)
         scale = self._clip_scale() / passes
         for index, (_, blob, lr_mult, decay_mult) in enumerate(self.learnable):
             if not lr_mult:
@@ -167,3 +215,17 @@ def _check(param):
     if param.lr_policy == "poly" and param.max_iter < 1:
         raise CaffeError("lr_policy 'poly' wants a positive max_iter")
 
+
+def counted_pixels(net, inputs):
+    """How many pixels a pass of a NetParameter sums its losses over: 1 where they are averages already."""
+    counted = 0
+    for layer in net.layer:
+        mode = normalization_mode(layer.loss_param)
+        if layer.type in ("SoftmaxWithLoss", "InfogainLoss") and mode in (LossParameter.NONE, LossParameter.BATCH_SIZE):
+            labels = inputs[layer.bottom[1]]
+            counted += int((labels != VOID).sum()) / (len(labels) if mode == LossParameter.BATCH_SIZE else 1)
+    return max(1, counted)
+
+
+def _in_full_precision(layer, bottoms):
+    return tuple(bottom.float() for bottom in bottoms)

@@ -1,9 +1,7 @@
-"""The training loop around a Solver: progress, a log, snapshots, and resuming."""
+"""The training loop around a Solver: progress, a log, snapshots, scores, and resuming."""
 
-import csv
 import signal
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,14 +9,12 @@ from tqdm import tqdm
 
 import surgery
 from converters import CaffeError
-from converters.caffe_pb2 import LossParameter
-from converters.files import written_whole
-from converters.layers.loss import normalization_mode
-from repro import surgeries
-from repro.images import VOID
+from converters.caffe_pb2 import SolverParameter
+from repro import distributed, surgeries
+from repro.logs import Log
+from repro.score_report import TITLES
 from surgery.interp import upsampling_layers
 
-LOG_FIELDS = ("net", "iteration", "loss", "loss_per_pixel", "rate", "seconds")
 REPORTS = 10  # lines a run prints where there is no terminal for a progress bar
 KEPT_SNAPSHOTS = 2
 
@@ -36,69 +32,78 @@ def prepare(net, weights, fill_missing=None, interpolate=True, expand_scores=Fal
     else:
         empty += [name for name in upsampling_layers(net) if not net.params[name][0].any()]
     if empty and not fill_missing:
-        given = ", ".join(map(str, weights)) if isinstance(weights, list | tuple) else weights
+        sources = weights if isinstance(weights, list | tuple) else [weights]
+        given = ", ".join("what was given" if isinstance(source, dict) else str(source) for source in sources)
         raise CaffeError(f"layers {', '.join(empty)} have no weights in {given} and no filler: they would stay zero and "
                          "learn nothing; give weights that hold them, or fill them with --fill-missing msra")
     surgery.fill_missing(net, empty, fill_missing)
     return report
 
 
-def train(solver, folder, iterations, every=0):
+def train(solver, folder, iterations, every=0, score=None, score_every=0, caffes_prefix=None):
     """Run `solver` until it has done `iterations`, and return the mean loss per pixel of its last `average_loss` ones.
 
-    `folder` gets log.csv, one line an iteration, and, each `every` iterations and on an interrupt, a snapshot; where it
+    `folder` gets a log (see `repro.logs`) and, each `every` iterations, at the end and on an interrupt, a snapshot; where it
     holds a snapshot already, the run goes on from the newest. What is logged and shown bears the net's name. Ctrl-C ends
     the run after the iteration; a second one at once, and then what came after the newest snapshot is done again.
+
+    score: called each `score_every` iterations for the net's `Scores`, which are logged. caffes_prefix: with each snapshot
+    also write Caffe's, PREFIX_iter_N.solverstate and .caffemodel, or those with .h5 as the solver's snapshot_format says.
     """
-    title = solver.net.param.name
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for half in folder.glob(".iter_*"):
-        half.unlink()  # a killed process was writing it
-    newest = newest_snapshot(folder)
+    title, folder, first = solver.net.param.name, Path(folder), distributed.rank() == 0
+    if first:
+        folder.mkdir(parents=True, exist_ok=True)
+        _remove_halves(folder, caffes_prefix)
+    newest = distributed.agreed(newest_snapshot(folder))
     if newest:
         solver.restore(newest)
-        tqdm.write(f"{title}: going on from iteration {solver.iter}")
-    log = _read_log(folder / "log.csv", solver.iter)
-    began = time.monotonic() - (log[-1]["seconds"] if log else 0)
-    with (_open_log(folder / "log.csv", log) as file, _interrupts_held() as interrupts,
-          tqdm(total=iterations, initial=solver.iter, desc=title, unit="it", disable=None) as progress):
-        writer = csv.DictWriter(file, LOG_FIELDS)
+        say(f"{title}: going on from iteration {solver.iter}")
+
+    def score_when_due():
+        due = score_every and solver.iter % score_every == 0 and (solver.iter or solver.param.test_initialization)
+        if due and distributed.agreed(solver.iter not in [row["iteration"] for row in log.scores]):
+            scores = score()
+            log.add_scores(solver, scores)
+            means = "  ".join(f"{TITLES[name]} {100 * value:.1f}" for name, value in scores.means().items())
+            say(f"{title}: iteration {solver.iter}: {means}")
+
+    with (Log(folder if first else None, solver.iter) as log, _interrupts_held() as interrupts,
+          tqdm(total=iterations, initial=solver.iter, desc=title, unit="it", disable=None if first else True) as progress):
+        score_when_due()
         while solver.iter < iterations:
-            rate, loss = solver.rate(), solver.step()
-            seconds = round(time.monotonic() - began, 3)
-            log.append({"net": title, "iteration": solver.iter, "loss": loss, "loss_per_pixel": loss / pixels(solver),
-                        "rate": rate, "seconds": seconds})
-            writer.writerow(log[-1])
-            recent = _mean([row["loss_per_pixel"] for row in log[-solver.losses.maxlen:]])
-            status = f"loss {solver.smoothed_loss:.4g}, a pixel {recent:.3f}"
+            rate = solver.rate()
+            solver.step()
+            log.add(solver, rate)
+            status = (f"loss {solver.smoothed_loss:.4g}, a pixel {log.mean_loss(solver.losses.maxlen):.3f}, "
+                      f"waiting for data {log.waiting():.1%}")
             progress.set_postfix_str(status, refresh=False)
             progress.update()
             if progress.disable and solver.iter % max(1, iterations // REPORTS) == 0:
-                tqdm.write(f"{title}: iteration {solver.iter} of {iterations}, {status}")
-            if interrupts or every and solver.iter % every == 0:
-                save_snapshot(solver, folder)
-            if interrupts:
+                say(f"{title}: iteration {solver.iter} of {iterations}, {status}")
+            (interrupted,) = distributed.sums(len(interrupts))
+            if interrupted or every and (solver.iter % every == 0 or solver.iter == iterations):
+                save_snapshot(solver, folder, caffes_prefix)
+            if interrupted:
                 raise KeyboardInterrupt
-    return _mean([row["loss_per_pixel"] for row in log[-solver.losses.maxlen:]])
+            score_when_due()
+    return log.mean_loss(solver.losses.maxlen)
 
 
-def pixels(solver):
-    """How many pixels the last pass summed its loss over: 1 where the loss layer has averaged already."""
-    counted = 0
-    for param in solver.net.param.layer:
-        if param.type == "SoftmaxWithLoss" and normalization_mode(param.loss_param) in (
-                LossParameter.NONE, LossParameter.BATCH_SIZE):
-            labels = solver.last_inputs[param.bottom[1]]
-            counted += int((labels != VOID).sum()) / len(labels)
-    return max(1, counted)
+def say(line):
+    """Print a line, once for all processes of a run and beside a progress bar."""
+    if distributed.rank() == 0:
+        tqdm.write(line)
 
 
-def save_snapshot(solver, folder):
-    """Write FOLDER/iter_N.safetensors and remove all but the newest few."""
+def save_snapshot(solver, folder, caffes_prefix=None):
+    """Write FOLDER/iter_N.safetensors, after Caffe's own where a prefix is given, and remove all but the newest few."""
+    if caffes_prefix:
+        suffix = ".solverstate.h5" if solver.param.snapshot_format == SolverParameter.HDF5 else ".solverstate"
+        solver.snapshot(Path(f"{caffes_prefix}_iter_{solver.iter}{suffix}"))
     solver.snapshot(Path(folder) / f"iter_{solver.iter}.safetensors")
-    for old in _snapshots(folder)[:-KEPT_SNAPSHOTS]:
-        old.unlink()
+    if distributed.rank() == 0:
+        for old in _snapshots(folder)[:-KEPT_SNAPSHOTS]:
+            old.unlink()
 
 
 def newest_snapshot(folder):
@@ -110,23 +115,11 @@ def _snapshots(folder):
     return sorted(Path(folder).glob("iter_*.safetensors"), key=lambda path: int(path.stem.removeprefix("iter_")))
 
 
-def _read_log(path, iteration):
-    """The lines of an interrupted run up to its snapshot; what it did after that is done again."""
-    if not iteration or not path.exists():
-        return []
-    with path.open(newline="") as file:
-        # A killed process may have left half a line at the end.
-        rows = [row for row in csv.DictReader(file) if all(row.values())]
-    numbers = [{name: value if name == "net" else float(value) for name, value in row.items()} for row in rows]
-    return [row | {"iteration": int(row["iteration"])} for row in numbers if row["iteration"] <= iteration]
-
-
-def _open_log(path, rows):
-    with written_whole(path) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.DictWriter(file, LOG_FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
-    return path.open("a", newline="", buffering=1)
+def _remove_halves(folder, caffes_prefix):
+    """Remove what a killed process was writing."""
+    prefix = Path(caffes_prefix or folder / "iter")
+    for half in [*folder.glob(".iter_*"), *prefix.parent.glob(f".{prefix.name}_iter_*")]:
+        half.unlink()
 
 
 @contextmanager
@@ -150,7 +143,3 @@ def _interrupts_held():
         yield interrupts
     finally:
         signal.signal(signal.SIGINT, previous)
-
-
-def _mean(values):
-    return sum(values) / len(values) if values else float("nan")

@@ -1,81 +1,111 @@
 """repro train"""
 
+import os
 from pathlib import Path
 
 import click
 
 from converters.errors import CaffeError
-from repro.commands.options import complete_net, existing, seed, threads
+from repro.commands.options import existing, seed, threads
 
-OF_THE_SOLVER = ("data", "split", "width", "image_scale", "mirror")  # what a directory's prototxts say, not options
+SCHEMES = ("staged", "at-once", "accumulated", "online", "heavy", "fixed-trunk", "fixed-interpolation",
+           "learned-interpolation", "sampled", "balanced")
+
+# What a directory's prototxts say, not options.
+OF_THE_SOLVER = ("data", "split", "test_split", "width", "image_scale", "mirror", "jitter", "scheme")
 
 
 @click.command()
-@click.argument("net", metavar="NET|SOLVER.PROTOTXT", shell_complete=complete_net)
-@click.option("--weights", required=True, multiple=True, type=existing("file"),
-              help="caffemodel to start from; color's and then HHA's for nyud-fcn32s-color-hha")
+@click.argument("net", metavar="NET|SOLVER.PROTOTXT")
+@click.option("--weights", multiple=True, type=existing("file"),
+              help="caffemodel to start from; color's and then HHA's for nyud-fcn32s-color-hha  [default: the solver's]")
 @click.option("--data", type=existing("folder"), help="a folder in VOC layout, for a NET")
 @click.option("--split", default="train", show_default=True, help="which list of images")
+@click.option("--test-split", help="which list is scored in between  [default: val, where there is one]")
 @click.option("-o", "--output", type=click.Path(file_okay=False),
-              help="folder for NET.caffemodel, the log and snapshots; where it holds a snapshot the run goes on from it  "
-                   "[default: runs/NET, or runs/ and the name of the solver's folder]")
+              help="folder for NET.caffemodel, the log and snapshots  [default: runs/NET, or runs/ and the name of the "
+                   "solver's folder]")
+@click.option("--resume", is_flag=True, help="go on from the newest snapshot in the folder; start where there is none")
+@click.option("--snapshot", type=existing("file"),
+              help="go on from this snapshot, also Caffe's: .safetensors, .solverstate, .solverstate.h5")
+@click.option("--snapshot-every", type=click.IntRange(0), metavar="N",
+              help="iterations between snapshots  [default: the solver's, or 1000]")
+@click.option("--test-interval", type=click.IntRange(0), metavar="N",
+              help="iterations between scores, 0 for none  [default: the solver's, or a round of the release's]")
 @click.option("--iterations", type=click.IntRange(1), help="[default: the solver's max_iter]")
 @click.option("--base-lr", type=float, help="learning rate  [default: the solver's]")
-@click.option("--snapshot", type=click.IntRange(0), help="iterations between snapshots  [default: the solver's, or 1000]")
+@click.option("--iter-size", type=click.IntRange(1), help="passes an iteration, of each process  [default: the solver's]")
+@click.option("--scheme", multiple=True, type=click.Choice(SCHEMES),
+              help="train as the papers tried it; several may be given")
 @click.option("--width", type=float, help="the trunk's channels against the published net's  [default: the weights']")
 @click.option("--fill-missing", metavar="FILLER", help="fill layers that the weights lack, as msra or xavier do")
 @click.option("--no-interp", is_flag=True, help="leave the upsampling layers as the weights have them")
 @click.option("--image-scale", default=1.0, show_default=True, help="size of the images against that on disk")
 @click.option("--mirror", is_flag=True, help="mirror half of the images (the paper saw no gain)")
+@click.option("--jitter", type=click.IntRange(0), default=0, metavar="PIXELS",
+              help="move images by up to so many pixels (32 in the paper, to no gain)")
+@click.option("--device", type=click.Choice(["cpu", "cuda", "mps"]), default="cpu", show_default=True,
+              help="where to compute; only cpu has been tested")
+@click.option("--amp", type=click.Choice(["bf16"]), help="compute all but the losses in half precision")
+@click.option("--tf32", is_flag=True, help="let cuda round factors to 10 bits")
+@click.option("--no-deterministic", is_flag=True, help="let cuda choose faster sums, of which no two runs are alike")
 @seed
 @threads
 @click.pass_context
-def command(context, net, weights, data, split, output, iterations, base_lr, snapshot, width, fill_missing, no_interp,
-            image_scale, mirror, seed):
+def command(context, net, weights, output, resume, snapshot, snapshot_every, test_interval, iterations, base_lr, iter_size,
+            scheme, fill_missing, no_interp, device, amp, tf32, no_deterministic, seed, **data):
     """Train a published NET on images in VOC layout, or what a SOLVER.PROTOTXT of the release says.
 
     A solver's directory is run unchanged: its Python data layers (voc_layers, nyud_layers, siftflow_layers,
     pascalcontext_layers) are known by name, and relative paths are seen from the working directory, else from the solver's
     folder. The upsampling layers are set to interpolate first, as the release's solve.py does.
+
+    On several processors or machines: `torchrun --nproc-per-node N -m repro train ...`. N processes of --iter-size K do what
+    one does with N times K. Ctrl-C ends a run after a snapshot.
     """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuda's sums are not repeatable
+
     import torch
 
-    from converters import write_caffemodel
-    from repro.solver import Solver
-    from repro.training import prepare, train
+    from repro import distributed, runs, schemes
+    from repro.training import say
 
-    torch.manual_seed(seed)
-    if net.endswith(".prototxt"):
-        given = [name for name in OF_THE_SOLVER if context.get_parameter_source(name).name != "DEFAULT"]
-        if given:
-            raise CaffeError(f"--{given[0].replace('_', '-')} is for a published net: {net} says what it trains on")
-        from repro.release import open_release
+    is_directory = net.endswith(".prototxt")
+    _check(context, net, is_directory, scheme, base_lr, snapshot, data["data"])
+    with distributed.joined(device):
+        device = runs.use(device, tf32, not no_deterministic)
+        name = Path(net).absolute().parent.name if is_directory else net
+        output = Path(output or f"runs/{name}")
+        stages = [name] if is_directory else schemes.stages(scheme, net)
+        for stage in stages:
+            torch.manual_seed(seed)
+            folder = output / stage if len(stages) > 1 else output
+            written = output / f"{stage}.caffemodel"
+            if is_directory:
+                run, its_weights = runs.directory(net, folder, base_lr)
+                weights = weights or its_weights
+            else:
+                run = runs.published(stage, folder=folder, weights=weights, names=scheme, base_lr=base_lr, seed=seed, **data)
+            run.param.iter_size = iter_size or run.param.iter_size
+            run.test_interval = run.test_interval if test_interval is None else test_interval
+            run.start(weights, folder, snapshot, resume, fill_missing=fill_missing, interpolate=not no_interp)
+            loss = run.go(folder, iterations or run.param.max_iter,
+                          run.param.snapshot or 1000 if snapshot_every is None else snapshot_every,
+                          device, amp is not None, snapshot)
+            run.write(written)
+            say(f"loss a pixel {loss:.3f}; wrote {written}")
+            weights = [written]
 
-        param, model, feed = open_release(net)
-        name = Path(net).absolute().parent.name
-    else:
-        if data is None:
-            raise CaffeError(f"'{net}' wants --data, a folder in VOC layout; or give the path of a solver.prototxt")
-        param, model, feed = _published(net, weights, data, split, width, image_scale, mirror, seed)
-        name = net
-    param.base_lr = base_lr or param.base_lr
-    output = Path(output or f"runs/{name}")
-    click.echo(prepare(model, weights, fill_missing, interpolate=not no_interp))
-    with feed:
-        loss = train(Solver(param, model, feed), output, iterations or param.max_iter,
-                     param.snapshot or 1000 if snapshot is None else snapshot)
-    written = output / f"{name}.caffemodel"
-    write_caffemodel(written, model.param, model.to_blobs())
-    click.echo(f"loss a pixel {loss:.3f}; wrote {written}")
 
+def _check(context, net, is_directory, scheme, base_lr, snapshot, data):
+    from repro import schemes
 
-def _published(net, weights, data, split, width, image_scale, mirror, seed):
-    import reference
-    from converters import CaffeNet, read_caffemodel
-    from reference.sizes import sizes_of
-    from repro.data import Feed, open_voc
-
-    dataset, param = open_voc(data, split, scale=image_scale), reference.solver(net)
-    width = width or sizes_of(read_caffemodel(weights[0]).blobs)["width"]
-    model = CaffeNet(reference.net(net, "train", num_classes=dataset.num_classes, width=width), "train")
-    return param, model, Feed(dataset, seed=1337 + seed, mirror=mirror)
+    given = [name for name in OF_THE_SOLVER if context.get_parameter_source(name).name != "DEFAULT"]
+    if is_directory and given:
+        raise CaffeError(f"--{given[0].replace('_', '-')} is for a published net: {net} says what it trains on")
+    if not is_directory and data is None:
+        raise CaffeError(f"'{net}' wants --data, a folder in VOC layout; or give the path of a solver.prototxt")
+    schemes.check(scheme)
+    if "staged" in scheme and (base_lr or snapshot):
+        raise CaffeError(f"--{'base-lr' if base_lr else 'snapshot'} is one net's, but --scheme staged trains several: leave "
+                         "one of them out")

@@ -67,10 +67,10 @@ def test_help_names_every_command():
 
 
 def test_a_trained_net_is_written_and_can_be_loaded(voc_set, classifier, tmp_path):
-    result = train(voc_set, classifier, tmp_path / "out", "--snapshot", 2)
+    result = train(voc_set, classifier, tmp_path / "out", "--snapshot-every", 2)
     assert result.exit_code == 0, result.output
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        "voc-fcn32s.caffemodel", "log.csv", "iter_2.safetensors"}
+        "voc-fcn32s.caffemodel", "log.csv", "tensorboard", "iter_2.safetensors", "iter_3.safetensors"}
     repro.load("voc-fcn32s", tmp_path / "out" / "voc-fcn32s.caffemodel")
     assert train(voc_set, tmp_path / "out" / "voc-fcn32s.caffemodel", tmp_path / "finer", net="voc-fcn16s").exit_code == 0
     blobs = read_caffemodel(tmp_path / "finer" / "voc-fcn16s.caffemodel").blobs

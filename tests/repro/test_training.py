@@ -98,14 +98,14 @@ def read_log(folder):
 
 
 def untimed(rows):
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+    return [{name: value for name, value in row.items() if name not in ("seconds", "waiting")} for row in rows]
 
 
 def test_log_snapshots_and_the_loss_of_a_pixel(build, tmp_path, voc_set):
     solver = build()
     loss = train(solver, tmp_path / "run", 7, every=2)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
-        "iter_4.safetensors", "iter_6.safetensors", "log.csv"]
+        "iter_6.safetensors", "iter_7.safetensors", "log.csv", "tensorboard"]
     rows = read_log(tmp_path / "run")
     assert [int(row["iteration"]) for row in rows] == [1, 2, 3, 4, 5, 6, 7]
     assert {row["net"] for row in rows} == {"voc-fcn32s"}
@@ -220,7 +220,7 @@ ITERATIONS = 40
 
 def command(voc_set, classifier, output):
     return [sys.executable, "-m", "repro", "train", "voc-fcn32s", "--data", voc_set, "--weights", classifier, "-o", output,
-            "--width", str(WIDTH), "--iterations", str(ITERATIONS), "--base-lr", "1e-6", "--snapshot", "3", "--mirror",
+            "--width", str(WIDTH), "--iterations", str(ITERATIONS), "--base-lr", "1e-6", "--snapshot-every", "3", "--resume", "--mirror",
             "--threads", "1"]
 
 

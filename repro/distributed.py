@@ -1,0 +1,105 @@
+"""One run on several processes, as torchrun starts them: `torchrun --nproc-per-node 2 -m repro train ...`.
+
+Every process runs the whole command; what they must share goes through here. A process that torchrun did not start is rank
+0 of 1, and for it nothing here does anything.
+"""
+
+import os
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from converters.errors import CaffeError
+
+# A process that dies is noticed at once; one whose machine is gone, after this long. No rank waits as long for another.
+PATIENCE = timedelta(minutes=10)
+
+
+@contextmanager
+def joined(device="cpu"):
+    """Within it, the processes that torchrun has started work together: by gloo, and by nccl for what is on a GPU."""
+    if "WORLD_SIZE" not in os.environ:
+        yield
+        return
+    with _others_are_needed():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def rank():
+    """The number of this process, from 0; rank 0 writes the files and says what is to be said."""
+    return dist.get_rank() if dist.is_initialized() else 0
+
+
+def ranks():
+    """How many processes there are."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def share():
+    """(rank, ranks): which of the images, taken in turn, are this process's."""
+    return rank(), ranks()
+
+
+def local_device(device):
+    """The device of this process: of the machine's GPUs each of its processes takes one."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if device == "cuda" else device
+
+
+def sum_up(tensors):
+    """Replace each tensor, in place, by its sum over all ranks; the same numbers, bit by bit, on each of them."""
+    if ranks() > 1:
+        with _others_are_needed():
+            for work in [dist.all_reduce(tensor, async_op=True) for tensor in tensors]:
+                work.wait()
+
+
+def sums(*numbers):
+    """The sums of some numbers over all ranks."""
+    total = torch.tensor(numbers, dtype=torch.float64)
+    sum_up([total])
+    return total.tolist()
+
+
+def copy_from_first(tensors):
+    """Replace each tensor, in place, by rank 0's."""
+    if ranks() > 1:
+        with _others_are_needed():
+            for tensor in tensors:
+                dist.broadcast(tensor, 0)
+
+
+def agreed(value):
+    """Rank 0's `value`, anything that can be pickled."""
+    if ranks() == 1:
+        return value
+    box = [value]
+    with _others_are_needed():
+        dist.broadcast_object_list(box, 0)
+    return box[0]
+
+
+def gathered(tensor):
+    """The tensors, alike in shape and on the CPU, of all ranks, by rank."""
+    if ranks() == 1:
+        return [tensor]
+    found = [torch.empty_like(tensor) for _ in range(ranks())]
+    with _others_are_needed():
+        dist.all_gather(found, tensor)
+    return found
+
+
+@contextmanager
+def _others_are_needed():
+    try:
+        yield
+    except RuntimeError as error:
+        where = f"rank {rank()} of {ranks()}: " if dist.is_initialized() else ""
+        raise CaffeError(f"{where}another process of this run has ended or cannot be reached "
+                         f"({str(error).splitlines()[0]}); look for its own message. Training goes on from the newest "
+                         "snapshot with --resume") from None
