@@ -20,7 +20,19 @@ MAX_DESCRIPTION = 4 << 20  # bytes of a net without its blobs; published nets st
 # Field numbers: a net's V1 and V2 layers and where they keep their blobs; a V1 layer's type; the V0 layer inside a V1 layer.
 V1_LAYERS, V1_BLOBS, V1_TYPE = 2, 6, 5
 V2_LAYER, V2_BLOBS = 100, 7
+TRANSFORM_PARAM = 100  # a V2 layer's parameters of one type or another have the numbers that follow it
 V0_LAYER, V0_BLOBS = 1, 50
+
+# Layer types of Caffe 1.0; any other one is a fork's.
+TYPES = {
+    "AbsVal", "Accuracy", "ArgMax", "BNLL", "BatchNorm", "BatchReindex", "Bias", "Clip", "Concat", "ContrastiveLoss",
+    "Convolution", "Crop", "Data", "Deconvolution", "Dropout", "DummyData", "ELU", "Eltwise", "Embed", "EuclideanLoss",
+    "Exp", "Filter", "Flatten", "HDF5Data", "HDF5Output", "HingeLoss", "Im2col", "ImageData", "InfogainLoss",
+    "InnerProduct", "Input", "LRN", "LSTM", "LSTMUnit", "Log", "MVN", "MemoryData", "MultinomialLogisticLoss", "PReLU",
+    "Parameter", "Pooling", "Power", "Python", "RNN", "ReLU", "Recurrent", "Reduction", "Reshape", "SPP", "Scale",
+    "Sigmoid", "SigmoidCrossEntropyLoss", "Silence", "Slice", "Softmax", "SoftmaxWithLoss", "Split", "Swish", "TanH",
+    "Threshold", "Tile", "WindowData",
+}  # fmt: skip
 
 
 @dataclass
@@ -131,6 +143,9 @@ def _read_layer(layer, data, part):
                 layer.MergeFrom(type(layer).FromString(piece))
             except DecodeError:
                 unknown.append(f"field {inner.number}, which is not Caffe's {known[inner.number].name}")
+    if not v1 and layer.type not in ("", *TYPES):
+        unknown += [f"field {field_.number}, read as Caffe's {field_.name}, though its type is not Caffe's"
+                    for field_, _ in layer.ListFields() if field_.number > TRANSFORM_PARAM]
     return blobs, unknown + _unknown_fields(layer), sum(len(piece) for _, piece in pieces)
 
 

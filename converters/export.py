@@ -6,25 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from converters.blob import as_floats, dims_text
-from converters.caffemodel import read_caffemodel, write_caffemodel
+from converters.caffemodel import TYPES, read_caffemodel, write_caffemodel
 from converters.errors import CaffeError, CaffeFileError
 from converters.files import written_whole
 from converters.keys import has_blobs, state_dict
 from converters.preprocessing import Preprocessing
 from converters.prototxt import format_prototxt, read_prototxt
 from converters.wire import check_file
-
-# Layer types of Caffe 1.0; any other one is a fork's.
-TYPES = {
-    "AbsVal", "Accuracy", "ArgMax", "BNLL", "BatchNorm", "BatchReindex", "Bias", "Clip", "Concat", "ContrastiveLoss",
-    "Convolution", "Crop", "Data", "Deconvolution", "Dropout", "DummyData", "ELU", "Eltwise", "Embed", "EuclideanLoss",
-    "Exp", "Filter", "Flatten", "HDF5Data", "HDF5Output", "HingeLoss", "Im2col", "ImageData", "InfogainLoss",
-    "InnerProduct", "Input", "LRN", "LSTM", "LSTMUnit", "Log", "MVN", "MemoryData", "MultinomialLogisticLoss", "PReLU",
-    "Parameter", "Pooling", "Power", "Python", "RNN", "ReLU", "Recurrent", "Reduction", "Reshape", "SPP", "Scale",
-    "Sigmoid", "SigmoidCrossEntropyLoss", "Silence", "Slice", "Softmax", "SoftmaxWithLoss", "Split", "Swish", "TanH",
-    "Threshold", "Tile", "WindowData",
-}  # fmt: skip
-
 
 ORDER = ("weight", "running_mean", "running_var", "scale_factor", "bias")  # of a layer's blobs
 

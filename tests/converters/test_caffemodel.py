@@ -178,6 +178,7 @@ def test_what_a_fork_added_is_listed(tmp_path):
     assert set(model.unknown) == {
         "layer 'conv': field 198",
         "layer 'norm': field 140, which is not Caffe's elu_param",
+        "layer 'norm': field 118, read as Caffe's lrn_param, though its type is not Caffe's",
         "layer 'norm': lrn_param.field 9",
         "field 2001",
     }
