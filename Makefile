@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # opencv and onnx are large, and only some tests want them: .ci/run adds them, others skip those tests.
 EXTRAS ?= dev
 
-.PHONY: install test fuzz lint docs dist reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s miniature-classifier miniature-table paper proto clean
+.PHONY: install peers test opencv5 fuzz lint docs layer-table dist reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s miniature-classifier miniature-table paper proto clean
 .DEFAULT_GOAL := install
 
 install: $(INSTALLED)
@@ -17,8 +17,21 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
+# What `repro bench` compares with: OpenCV, and torchfcn, of which only the models are used (--no-deps: not what its trainer wants).
+peers: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt opencv-python-headless
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps torchfcn==1.9.7
+
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(TESTS)
+
+# OpenCV 5, in an environment of its own beside the 4 that reads Caffe's files: some tests compare with it.
+OPENCV5 := $(VENV)-opencv5
+opencv5: $(OPENCV5)/.installed
+$(OPENCV5)/.installed:
+	$(PYTHON) -m venv $(OPENCV5)
+	$(OPENCV5)/bin/pip install --quiet --disable-pip-version-check 'opencv-python-headless>=5,<6'
+	@touch $@
 
 # Coverage-guided fuzzing of all that reads files, SECONDS for each reader; FUZZ=caffemodel for one of them.
 FUZZ ?= caffemodel hdf5 solverstate solverstate-hdf5 mean prototxt solver safetensors
@@ -35,6 +48,10 @@ lint: $(INSTALLED)
 docs: $(INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/mkdocs build --strict
+
+# The docs' table of layers, from the layers' docstrings.
+layer-table: $(INSTALLED)
+	$(BIN)/python docs/layer_table.py > docs/layers.md
 
 # The wheel and the source archive, in dist/.
 dist: $(INSTALLED)
@@ -66,4 +83,4 @@ proto: $(INSTALLED)
 	    converters/caffe.proto
 
 clean:
-	rm -rf $(VENV) $(VENV)-proto build *.egg-info .pytest_cache .ruff_cache .mypy_cache site dist
+	rm -rf $(VENV) $(VENV)-proto $(OPENCV5) build *.egg-info .pytest_cache .ruff_cache .mypy_cache site dist

@@ -1,4 +1,14 @@
-"""ONNX files give onnxruntime what CaffeNet gives, at every size that the net allows."""
+"""ONNX files give onnxruntime and OpenCV 5 what CaffeNet gives, at every size that the net allows.
+
+OpenCV 5 lives in an environment of its own, since the one that reads Caffe's files is a 4; `make opencv5` makes it. The
+nets are narrow; WIDTH=1 has them as published (some minutes, and several GB of memory):
+`WIDTH=1 make opencv5 test TESTS=tests/converters/test_onnx.py`
+"""
+
+import os
+import subprocess
+from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +23,16 @@ from repro.cli import main
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
+WIDTH = float(Fraction(os.environ.get("WIDTH", "1/16")))
+OPENCV5 = Path(os.environ.get("OPENCV5", Path(__file__).parents[2] / ".venv-opencv5/bin/python"))
+RUN_OPENCV = """
+import sys, cv2, numpy
+assert cv2.__version__ >= "5", cv2.__version__
+net = cv2.dnn.readNetFromONNX(sys.argv[1])
+for path in sys.argv[2:]:
+    net.setInput(numpy.load(path))
+    numpy.save(path, net.forward())
+"""
 NETS = {"vgg16": None, "caffenet": None, "googlenet": None, "voc-fcn8s": (40, 64)}
 
 
@@ -23,32 +43,49 @@ def exported(request, tmp_path_factory):
 
     torch.manual_seed(0)
     size = NETS[request.param]
-    net = reference.net(request.param, "deploy", width=1 / 16)
+    net = reference.net(request.param, "deploy", width=WIDTH)
     caffe = converters.CaffeNet(net)
     with torch.no_grad():
         for blobs in caffe.params.values():
             for blob in blobs:
-                blob.normal_(0, 0.1)
+                blob.normal_(0, min(0.1, (2 / blob[0].numel()) ** 0.5))
     path = tmp_path_factory.mktemp("onnx") / "net.onnx"
     any_size = write_onnx(path, net, caffe.to_blobs(), size)
     return caffe, onnxruntime.InferenceSession(path), any_size
 
 
-def test_onnxruntime_gives_the_same(exported):
+@pytest.fixture(scope="module")
+def images(exported):
+    """Inputs of every kind of size that the net allows, and CaffeNet's outputs for each."""
+    caffe, _, any_size = exported
+    declared = caffe.input_shapes["data"]
+    images = [torch.randn(shape) for shape in ([(1, 3, 40, 64), (2, 3, 33, 90)] if any_size else [declared, (2, *declared[1:])])]
+    with torch.no_grad():
+        return [(image, caffe(data=image)) for image in images]
+
+
+def test_onnxruntime_gives_the_same(exported, images):
     caffe, session, any_size = exported
     assert [put.name for put in session.get_inputs()] == ["data"]
     assert [put.name for put in session.get_outputs()] == caffe.outputs
-    declared = caffe.input_shapes["data"]
-    fully_convolutional = "score" in caffe.outputs
-    assert any_size == (["data"] if fully_convolutional else [])
-    shapes = [(1, 3, 40, 64), (2, 3, 33, 90)] if fully_convolutional else [declared, (2, *declared[1:])]
-    for shape in shapes:
-        image = torch.randn(shape)
-        with torch.no_grad():
-            expected = caffe(data=image)
+    assert any_size == (["data"] if "score" in caffe.outputs else [])
+    for image, expected in images:
         for name, output in zip(caffe.outputs, session.run(caffe.outputs, {"data": image.numpy()}), strict=True):
             assert output.shape == expected[name].shape
             assert np.abs(output - expected[name].numpy()).max() <= 1e-5 * expected[name].abs().max()
+
+
+@pytest.mark.skipif(not OPENCV5.exists(), reason=f"no OpenCV 5 in {OPENCV5.parent.parent}: make opencv5")
+def test_opencv_5_gives_the_same(exported, images, tmp_path):
+    (name,) = exported[0].outputs
+    paths = [tmp_path / f"{number}.npy" for number in range(len(images))]
+    for path, (image, _) in zip(paths, images, strict=True):
+        np.save(path, image.numpy())
+    subprocess.run([OPENCV5, "-c", RUN_OPENCV, exported[1]._model_path, *paths], check=True)
+    for path, (_, expected) in zip(paths, images, strict=True):
+        output, expected = np.load(path), expected[name].numpy()
+        assert output.shape == expected.shape
+        assert np.abs(output - expected).max() <= 1e-5 * np.abs(expected).max()
 
 
 def test_values_keep_the_blobs_names(exported, tmp_path):
