@@ -1,0 +1,117 @@
+"""README and docs: each code block runs unless it is marked, links lead somewhere, and what is made is current."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+from small import write_voc
+from weights import write_narrow
+
+import converters
+from converters.layers import REGISTRY
+from repro.cli import main
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"(?P<mark><!-- not run: [^>]+ -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
+
+# What the pages call deploy.prototxt.
+DEPLOY = """name: "small"
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 32 dim: 32 } } }
+layer { name: "conv1" type: "Convolution" bottom: "data" top: "conv1" convolution_param { num_output: 4 kernel_size: 3
+        weight_filler { type: "xavier" } } }
+layer { name: "relu1" type: "ReLU" bottom: "conv1" top: "conv1" }
+layer { name: "pool1" type: "Pooling" bottom: "conv1" top: "pool1" pooling_param { kernel_size: 2 stride: 2 } }
+layer { name: "fc8" type: "InnerProduct" bottom: "pool1" top: "fc8" inner_product_param { num_output: 5
+        weight_filler { type: "xavier" } } }
+layer { name: "prob" type: "Softmax" bottom: "fc8" top: "prob" }
+"""
+
+
+@pytest.fixture(scope="module")
+def belongings(classifier, tmp_path_factory):
+    """A folder with the files that the pages speak of, all of them small."""
+    folder = tmp_path_factory.mktemp("belongings")
+    (folder / "deploy.prototxt").write_text(DEPLOY)
+    net = converters.CaffeNet(DEPLOY)
+    converters.write_caffemodel(folder / "net.caffemodel", net.param, net.to_blobs())
+    shutil.copy(classifier, folder / "VGG_ILSVRC_16_layers.caffemodel")
+    write_narrow(folder / "fcn8s-heavy-pascal.caffemodel", "voc-fcn8s")
+    Image.radial_gradient("L").resize((50, 40)).convert("RGB").save(folder / "photo.jpg")
+    write_voc(folder / "my-data", {"train": 2, "val": 1}, ["background", "grey", "white"])
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_code_runs(page, belongings, tmp_path, monkeypatch):
+    monkeypatch.setitem(REGISTRY, "Double", None)  # converting.md registers one, which is to go again
+    monkeypatch.chdir(shutil.copytree(belongings, tmp_path / "here"))
+    names = {}
+    for block in FENCE.finditer(page.read_text()):
+        if block["mark"] or block["language"] in ("", "text"):
+            continue
+        if block["language"] == "python":
+            exec(compile(block["code"], f"{page.name}", "exec"), names)
+        elif block["language"] == "sh":
+            run_commands(block["code"])
+        else:
+            pytest.fail(f"{page.name}: who runs a block of {block['language']}? mark it as not run, or call it text")
+
+
+def run_commands(code):
+    """Run each line of a block: commands of `repro` and nothing else."""
+    for line in code.replace("\\\n", " ").splitlines():
+        program, *arguments = shlex.split(line, comments=True) or [None]
+        if program is None:
+            continue
+        assert program == "repro", f"a block with '{program}' must be marked as not run"
+        result = CliRunner().invoke(main, arguments)
+        assert result.exit_code == 0, f"{line}\n{result.output}{result.exception!r}"
+
+
+def test_nothing_escapes_as_a_block_without_a_language():
+    for page in PAGES:
+        text = page.read_text()
+        assert len(re.findall(r"^```", text, re.MULTILINE)) == 2 * len(FENCE.findall(text)), page.name
+        assert re.findall(r"^```\n(?:repro|make|pip) ", text, re.MULTILINE) == [], page.name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    text = FENCE.sub("", page.read_text())
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if target.startswith(("http://", "https://")):
+            continue
+        path, _, anchor = target.partition("#")
+        found = page.parent / path if path else page
+        assert found.exists(), target
+        if anchor:
+            assert anchor in {slug(title) for title in re.findall(r"^#+ (.+)$", found.read_text(), re.MULTILINE)}, target
+
+
+def slug(title):
+    return re.sub(r"[\s]+", "-", re.sub(r"[^\w\s-]", "", title.lower()).strip())
+
+
+def test_every_page_is_in_the_contents():
+    listed = re.findall(r"^\s+- ([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(path.name for path in PAGES[1:]) == sorted(listed)
+
+
+def test_the_layer_table_is_current():
+    # A process of its own: the layers that tests register are not in it.
+    made = subprocess.run([sys.executable, "docs/layer_table.py"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (ROOT / "docs" / "layers.md").read_text() == made.stdout, "make layer-table"
+
+
+def test_the_commands_page_names_every_command():
+    from repro.cli import COMMANDS
+
+    text = (ROOT / "docs" / "commands.md").read_text()
+    assert [name for name in COMMANDS if f"`repro {name}" not in text] == []
