@@ -5,6 +5,7 @@ Every process runs the whole command; what they must share goes through here. A 
 """
 
 import os
+import re
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -100,6 +101,7 @@ def _others_are_needed():
         yield
     except RuntimeError as error:
         where = f"rank {rank()} of {ranks()}: " if dist.is_initialized() else ""
-        raise CaffeError(f"{where}another process of this run has ended or cannot be reached "
-                         f"({str(error).splitlines()[0]}); look for its own message. Training goes on from the newest "
-                         "snapshot with --resume") from None
+        # gloo begins with its own source file and ends with advice.
+        reason = re.sub(r"^\[\S*\] ", "", str(error).splitlines()[0]).partition(". ")[0]
+        raise CaffeError(f"{where}another process of this run has ended or cannot be reached ({reason}); look for its own "
+                         "message. Training goes on from the newest snapshot with --resume") from None

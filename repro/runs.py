@@ -35,6 +35,13 @@ class Run:
     test_interval: int
     caffes_prefix: Path | None = None
 
+    def score_each(self, interval):
+        """Score the net every so many iterations, or with 0 not at all."""
+        if interval and self.val is None:
+            raise CaffeError(f"there is nothing to score {self.name} on every {interval} iterations: no list val (see "
+                             "--test-split), or no data for the solver's test net")
+        self.test_interval = interval
+
     def start(self, weights, folder, snapshot=None, resume=False, **surgery):
         """Give the net the weights that it starts from; not where the training goes on from a snapshot.
 
@@ -104,18 +111,22 @@ def directory(path, folder, base_lr=None):
     param, net, feed = open_release(path)
     param.base_lr = base_lr or param.base_lr
     name = Path(path).absolute().parent.name
-    interval = param.test_interval
-    if interval > param.max_iter:
-        interval = reference.schedule(name).steps if name in reference.names() else 0
+    interval, val = param.test_interval, None
+    if 0 < interval <= param.max_iter:
+        val = open_test(param, path)
+    elif name in reference.names():
+        interval = reference.schedule(name).steps
+        try:
+            val = open_test(param, path)
+        except CaffeError as error:
+            say(f"not scored on the way: {error}")
     prefix = Path(param.snapshot_prefix)
     # A solver without a prefix has been given its own path for one.
     prefix = folder / (prefix.name if prefix == Path(path).with_suffix("") else prefix)
     files = [find(each, Path(path).parent, str(path)) for line in param.weights for each in line.split(",")]
     # Of a layer that several files hold, Caffe keeps the last.
     weights = files if len(files) < 2 else [{k: v for file in files for k, v in read_caffemodel(file).blobs.items()}]
-    run = Run(name, param, net, feed, open_test(param, path) if interval else None, interval,
-              prefix if param.snapshot else None)
-    return run, weights
+    return Run(name, param, net, feed, val, interval, prefix if param.snapshot else None), weights
 
 
 def use(device, tf32=False, deterministic=True):

@@ -76,7 +76,7 @@ def read(path, solver):
     for name, generator in _generators(solver.device).items():
         # A process that the snapshot does not know goes on with the random numbers it was started with.
         if name in random_states and distributed.rank() < len(random_states[name]):
-            generator.set_rng_state(random_states[name][distributed.rank()])
+            generator.set_rng_state(random_states[name][distributed.rank()].clone())  # a view would be read from its base
 
 
 def _generators(device):

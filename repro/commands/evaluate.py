@@ -38,12 +38,14 @@ def command(net, weights, label_maps, data, context, split, head, classes, submi
     """Score a net's label maps, or saved ones.
 
     Pixel accuracy, mean accuracy, mean IU and frequency weighted IU, the IU of each class, and the scores within 1 to 40
-    pixels of a boundary; void left out.
+    pixels of a boundary; void left out. `torchrun --nproc-per-node N -m repro evaluate ...` shares the images out among N
+    processes: the scores are the same.
     """
     import repro
+    from repro import distributed
     from repro.data.dataset import read_list
     from repro.data.published import left_out, open_data, score_blob, trained_ids
-    from repro.evaluation import predictions, refuse_trained, saved_predictions, tally
+    from repro.evaluation import add_shares, predictions, refuse_trained, saved_predictions, tally
     from repro.score_report import check_suffix, report, table, write_report
     from repro.scores import Confusion
     from repro.segmentation import feed_alike
@@ -56,6 +58,7 @@ def command(net, weights, label_maps, data, context, split, head, classes, submi
         raise CaffeError("--submission wants label maps of the photographs' size: leave --image-scale out")
     for path in output:
         check_suffix(path)
+    click.get_current_context().with_resource(distributed.joined())
     dataset = open_data(net, data, split, head, context, classes, labelled=submission is None,
                         scale=image_scale, limit=limit)
     if not force:
@@ -72,11 +75,15 @@ def command(net, weights, label_maps, data, context, split, head, classes, submi
         folder = submission_folder(submission, data, split or "seg11valid", year)
         triples = kept(triples, folder)
         if dataset.labels_blob is None:
-            count = sum(1 for _ in triples)
-            click.echo(f"{count} label maps in {folder}; there are no labels to score them against")
+            count, = distributed.sums(sum(1 for _ in triples))
+            if distributed.rank() == 0:
+                click.echo(f"{count:.0f} label maps in {folder}; there are no labels to score them against")
             return
     confusion, trimap = Confusion(dataset.num_classes), Trimap(dataset.num_classes)
     tally(triples, confusion, trimap)
+    add_shares(confusion, trimap)
+    if distributed.rank():
+        return
     absent = left_out(net, dataset)
     result = report(confusion.scores(absent), trimap.scores(absent), dataset, net=net, weights=weights,
                     predictions=label_maps, data=data, split=split)

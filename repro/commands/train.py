@@ -87,7 +87,8 @@ def command(context, net, weights, output, resume, snapshot, snapshot_every, tes
             else:
                 run = runs.published(stage, folder=folder, weights=weights, names=scheme, base_lr=base_lr, seed=seed, **data)
             run.param.iter_size = iter_size or run.param.iter_size
-            run.test_interval = run.test_interval if test_interval is None else test_interval
+            if test_interval is not None:
+                run.score_each(test_interval)
             run.start(weights, folder, snapshot, resume, fill_missing=fill_missing, interpolate=not no_interp)
             loss = run.go(folder, iterations or run.param.max_iter,
                           run.param.snapshot or 1000 if snapshot_every is None else snapshot_every,

@@ -79,7 +79,7 @@ def test_two_streams_start_from_two_nets(release, classifier, tmp_path):
     for kind, source in zip(("color", "hha"), sources, strict=True):
         for layer in ("conv1_1", "fc6", "score_fr"):
             assert trained[f"{layer}{kind}"][0] == pytest.approx(source[layer][0], abs=1e-6)
-    result, _ = train(solver, classifier)
+    result, _ = train(solver, classifier, more=["-o", tmp_path / "again"])
     assert result.exit_code == 2 and "conv1_1color" in result.stderr
 
 
