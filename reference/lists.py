@@ -25,8 +25,6 @@ def split(name: str) -> list[str]:
 
     Raises CaffeError for any other name.
     """
-    if name == "nyud-trainval":
-        return split("nyud-train") + split("nyud-val")
     return _lines("splits", name)
 
 

@@ -108,6 +108,7 @@ def test_splits(name, count, first):
 
 
 def test_nyud_splits_cover_the_set_once():
+    assert reference.split("nyud-trainval") == reference.split("nyud-train") + reference.split("nyud-val")
     assert sorted(reference.split("nyud-trainval") + reference.split("nyud-test")) == [str(i) for i in range(5001, 6450)]
 
 

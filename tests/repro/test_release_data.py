@@ -73,6 +73,11 @@ def test_the_published_lists_stand_in_for_missing_ones(tmp_path):
     assert open_nyud(tmp_path, "test", limit=2).ids == reference.split("nyud-test")[:2]
 
 
+def test_the_list_that_nyud_is_trained_on_is_published_too(tmp_path):
+    write_nyud(tmp_path, split="mine", ids=reference.split("nyud-train")[:2])
+    assert open_nyud(tmp_path, "trainval", limit=2).ids == reference.split("nyud-train")[:2]
+
+
 def test_siftflow_has_two_labelings(tmp_path):
     sem, geo = write_siftflow(tmp_path)
     for kind, classes in ("sem", 33), ("geo", 3):
