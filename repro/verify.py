@@ -7,9 +7,9 @@ from typing import NamedTuple
 import reference
 import repro
 from converters.errors import CaffeFileError
-from reference.paper import METRICS, PAMI, RESCORED
+from reference.paper import METRICS, RESCORED
 from reference.weights import DOWNLOADS
-from repro.data.published import family, left_out, open_data, score_blob
+from repro.data.published import family, heads, left_out, open_data, score_blob
 from repro.evaluation import evaluate
 from repro.facts import facts
 from repro.score_report import TITLES
@@ -53,34 +53,41 @@ def fact_checks():
         yield Check(what, ours, published)
 
 
+def set_checks(at_hand):
+    """Whether the sets at hand are the published ones: scores on others are not comparable."""
+    voc, sbd = at_hand.find("voc2011"), at_hand.find("sbd")
+    if voc:
+        ids = open_data("voc-fcn8s", voc).ids
+        same = len(set(ids) & set(reference.split("seg11valid")))
+        yield Check("voc2011: images of seg11valid", same, len(reference.split("seg11valid")))
+    if sbd:
+        yield Check("sbd: images to train on", len(open_data("voc-fcn8s", sbd, "train").ids), SBD_TRAIN)
+    else:
+        yield Check("sbd: images to train on", None, SBD_TRAIN, missing=at_hand.missing("sbd"))
+
+
 def released_checks(at_hand, nets=RELEASED, against=None):
     """(b) The released weights, scored on what they were published with, within 0.05 percent.
 
     at_hand: an `AtHand`. against: {net: {metric: percent}} to compare with in place of what was published.
     """
-    if against is None:
-        yield from _set_checks(at_hand)
     for net in nets if against is None else against:
-        scores, informs = (against[net], False) if against is not None else published_scores(net)
-        if not scores:
-            continue
         missing = at_hand.missing(net, *SET_OF[family(net)])
-        ours = {} if missing else _score(net, at_hand)
-        for metric, published in scores.items():
-            yield Check(f"{net}: {TITLES[metric]}", ours.get(metric), published, RELEASED_TOLERANCE, informs, missing)
+        for head in heads(net) if against is None else heads(net)[:1]:
+            scores, informs = published_scores(net, head) if against is None else (against[net], False)
+            ours = {} if missing or not scores else _score(net, head, at_hand)
+            for metric, published in scores.items():
+                yield Check(_title(net, head, metric), ours.get(metric), published, RELEASED_TOLERANCE, informs, missing)
 
 
-def published_scores(net):
-    """({metric: percent}, whether they only inform) of what released weights are held to.
+def published_scores(net, head=None):
+    """({metric: percent}, whether they only inform) of what released weights are held to; {} where nothing was published.
 
-    All four scores where the released weights were scored again; elsewhere the mean IU of the later paper, as rounded.
+    Where the released weights were scored again, to the fourth decimal; elsewhere what the later paper has, as rounded.
     """
     rescored = reference.paper.rows(net, source=RESCORED)
-    if rescored:
-        return rescored[0].scores, False
-    rows = [row for row in reference.paper.rows(net) if row.mean_iu and "server" not in row.table]
-    rows.sort(key=lambda row: row.source != PAMI)
-    return ({"mean_iu": rows[0].mean_iu}, not rows[0].confirmed) if rows else ({}, True)
+    row = rescored[0] if rescored else reference.paper.published(net, head)
+    return (row.scores, not row.confirmed) if row else ({}, True)
 
 
 def retrained_checks(runs):
@@ -88,12 +95,12 @@ def retrained_checks(runs):
     found = set()
     for path in sorted(Path(runs).glob("*/results.json")):
         results = _read_json(path)
-        for net, stage in results.get("stages", {}).items():
-            published = reference.paper.scores(net).get("mean_iu")
-            if results.get("scale") != "paper" or published is None:
-                continue
-            found.add(net)
-            yield Check(f"{path.parent}: {net}", 100 * stage["mean_iu"], published, RETRAINED_TOLERANCE)
+        for net, stage in results.get("stages", {}).items() if results.get("scale") == "paper" else ():
+            row = reference.paper.published(net)
+            if row and row.mean_iu:
+                found.add(net)
+                yield Check(f"{path.parent}: {net}", 100 * stage["mean_iu"], row.mean_iu, RETRAINED_TOLERANCE,
+                            informs=not row.confirmed)
     for net in RETRAINED:
         if net not in found:
             yield Check(f"{net}, trained again", None, reference.paper.scores(net)["mean_iu"], RETRAINED_TOLERANCE,
@@ -110,24 +117,16 @@ def read_scores(path):
         raise CaffeFileError(path, "does not hold the scores of a net, as `repro evaluate -o` writes them") from error
 
 
-def _set_checks(at_hand):
-    """Whether the sets at hand are the published ones: scores on others are not comparable."""
-    voc, sbd = at_hand.find("voc2011"), at_hand.find("sbd")
-    if voc:
-        ids = open_data("voc-fcn8s", voc).ids
-        same = len(set(ids) & set(reference.split("seg11valid")))
-        yield Check("voc2011: images of seg11valid", same, len(reference.split("seg11valid")))
-    if sbd:
-        yield Check("sbd: images to train on", len(open_data("voc-fcn8s", sbd, "train").ids), SBD_TRAIN)
-    else:
-        yield Check("sbd: images to train on", None, SBD_TRAIN, missing=at_hand.missing("sbd"))
+def _title(net, head, metric):
+    """The semantic labeling of two is the one that goes without saying."""
+    return f"{net}{', geometric' if head == 'geo' else ''}: {TITLES[metric]}"
 
 
-def _score(net, at_hand):
+def _score(net, head, at_hand):
     """{metric: percent} of the weights at hand, converted on the way, on their set."""
     data, *context = (at_hand.find(name) for name in SET_OF[family(net)])
-    dataset = open_data(net, data, context=context[0] if context else None)
-    confusion = evaluate(repro.load(net, at_hand.find(net)), dataset, score_blob(net), title=f"scoring {net}")
+    dataset = open_data(net, data, head=head, context=context[0] if context else None)
+    confusion = evaluate(repro.load(net, at_hand.find(net)), dataset, score_blob(net, head), title=f"scoring {net}")
     return {metric: 100 * score for metric, score in confusion.scores(left_out(net, dataset)).means().items()}
 
 

@@ -1,6 +1,7 @@
 """repro verify"""
 
 import json
+from itertools import chain
 
 import click
 
@@ -30,10 +31,11 @@ def command(parts, folder, at, runs, against, strict, as_json):
     from repro import verify
     from repro.at_hand import AtHand
 
-    scores = verify.read_scores(against) if against else None
+    scores, at_hand = verify.read_scores(against) if against else None, AtHand(folder, at)
+    released = verify.released_checks(at_hand, against=scores)
     checks = {
         "facts": verify.fact_checks(),
-        "released": verify.released_checks(AtHand(folder, at), against=scores),
+        "released": released if against else chain(verify.set_checks(at_hand), released),
         "retrained": verify.retrained_checks(runs),
     }
     say = (lambda text: None) if as_json else click.echo

@@ -4,6 +4,8 @@ import json
 
 import pytest
 from click.testing import CliRunner
+from release_data import write_nyud, write_pascalcontext, write_siftflow
+from weights import write_narrow
 
 import reference
 from converters import CaffeNet, write_caffemodel
@@ -79,6 +81,34 @@ def test_runs_are_held_to_the_paper(tmp_path, scale, mean_iu, verdict, status):
     assert repro("verify", "retrained", "--runs", tmp_path, "--strict").exit_code == 1  # the other two are missing
 
 
+def test_every_set_is_scored_with_its_own_nets(tmp_path):
+    write_nyud(tmp_path / "nyud", split="test", ids=("5001", "5002"))
+    write_siftflow(tmp_path / "siftflow", split="test")
+    write_pascalcontext(tmp_path / "voc2010", tmp_path / "pascalcontext", split="val")
+    nets = ["nyud-fcn32s-color", "nyud-fcn32s-color-hha", "siftflow-fcn16s", "pascalcontext-fcn32s"]
+    for net in nets:
+        write_narrow(tmp_path / reference.download(net).file, net)
+    done = repro("verify", "released", "--folder", tmp_path)
+    rows = {line[2:46].strip(): line.split() for line in done.stdout.splitlines()}
+    for net in nets:
+        row = rows[f"{net}: mean IU"]
+        ours, published = map(float, row[3:5])
+        assert 0 < ours < 50 and published == reference.paper.scores(net)["mean_iu"]
+        assert row[-1] == ("FAILED" if net.startswith("siftflow") else "information")  # which is not from memory
+    assert rows["siftflow-fcn16s, geometric: pixel acc."][-1] == "FAILED"
+    assert done.exit_code == 1
+    assert repro("verify", "released", "--folder", tmp_path / "none").exit_code == 0
+
+
+def test_runs_on_other_sets_only_inform(tmp_path):
+    (tmp_path / "run").mkdir()
+    stages = {"pascalcontext-fcn32s": {"mean_iu": 0.2}, "siftflow-fcn16s": {"mean_iu": 0.2}}
+    (tmp_path / "run/results.json").write_text(json.dumps({"scale": "paper", "stages": stages}))
+    done = repro("verify", "retrained", "--runs", tmp_path)
+    verdicts = {net: next(line for line in done.stdout.splitlines() if net in line).split()[-1] for net in stages}
+    assert verdicts == {"pascalcontext-fcn32s": "information", "siftflow-fcn16s": "FAILED"} and done.exit_code == 1
+
+
 def test_facts_need_nothing(tmp_path):
     done = repro("verify", "facts", "--folder", tmp_path, "--strict")
     assert done.exit_code == 0 and ", 0 FAILED, 0 skipped" in done.stdout
@@ -88,7 +118,10 @@ def test_facts_need_nothing(tmp_path):
 def test_what_is_known_from_memory_never_fails():
     assert Check("x", 30.0, 31.6, 0.05, informs=True).verdict == "information"
     assert [Check("x", ours, 48.0, 0.05).verdict for ours in (47.95, 48.05, 48.06)] == ["ok", "ok", "FAILED"]
-    assert published_scores("nyud-fcn32s-color") == ({"mean_iu": 31.6}, True)
+    assert published_scores("nyud-fcn32s-color") == (
+        {"pixel_acc": 61.8, "mean_acc": 44.7, "mean_iu": 31.6, "fw_iu": 46.0}, True)
+    assert published_scores("siftflow-fcn16s", "geo") == ({"pixel_acc": 94.3}, False)
+    assert published_scores("siftflow-fcn32s") == ({}, True)
     assert published_scores("voc-fcn-alexnet") == ({"mean_iu": 48.0}, False)
     scores, informs = published_scores("voc-fcn8s")
     assert scores["mean_iu"] == 65.5126 and len(scores) == 4 and not informs
