@@ -23,6 +23,7 @@ from converters.wire import (
 )
 
 MAX_AXES = 32  # blob.hpp, kMaxBlobAxes
+MAX_COUNT = 2**31 - 1  # blob.cpp, Reshape
 MAX_FIELDS = 64  # a blob has nine kinds of field, and a writer packs its floats into one piece or into none
 LEGACY = {1: "num", 2: "channels", 3: "height", 4: "width"}
 DATA, DIFF, SHAPE, DOUBLE_DATA, DOUBLE_DIFF = 5, 6, 7, 8, 9
@@ -140,6 +141,8 @@ def _check_shape(shape, count, where, unknown):
     if prod(shape) != count:
         hint = f" (a fork's {', '.join(unknown)} may hold them)" if unknown and not count else ""
         raise Malformed(f"the shape {dims_text(shape)} wants {prod(shape)} floats and {count} are there{hint}", where)
+    if prod(max(dim, 1) for dim in shape) > MAX_COUNT:  # beside an axis of none, others may be of any size
+        raise Malformed(f"the shape {dims_text(shape)} is of more numbers than a blob of Caffe's may hold", where)
 
 
 def dims_text(shape):
