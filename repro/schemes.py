@@ -15,7 +15,7 @@ from tqdm import tqdm
 import reference
 from converters import CaffeError
 from converters.blob import write_blob
-from converters.caffe_pb2 import LossParameter
+from converters.caffe_pb2 import LossParameter, ParamSpec
 from converters.layers.loss import normalization_mode
 from reference.netspec import FIXED
 from reference.schemes import AVERAGED_RATES, BATCHES, SAMPLED
@@ -149,4 +149,4 @@ def _upsampling(param):
 
 def _set_param(layer, specs):
     del layer.param[:]
-    layer.param.extend(type(layer.param.add())(**spec) for spec in specs)
+    layer.param.extend(ParamSpec(**spec) for spec in specs)
