@@ -131,7 +131,7 @@ def directory(path, folder, base_lr=None):
 
 def use(device, tf32=False, deterministic=True):
     """Settle how this process computes; CaffeError where it has no such device. Returns the device."""
-    if device != "cpu" and not getattr(torch, device).is_available():
+    if device != "cpu" and not {"cuda": torch.cuda, "mps": torch.backends.mps}[device].is_available():
         raise CaffeError(f"--device {device}: there is none that PyTorch can use; leave it out to train on the CPU")
     if device == "cuda":
         torch.cuda.set_device(distributed.local_device(device))
