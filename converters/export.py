@@ -95,6 +95,8 @@ def read_checkpoint(path):
     from converters.safetensors_io import unreadable
 
     check_file(path)
+    if Path(path).suffix in (".caffemodel", ".h5", ".prototxt"):
+        raise CaffeFileError(path, "is Caffe's, not a checkpoint of PyTorch's; give a .safetensors or a .pt")
     if Path(path).suffix == ".safetensors":
         try:
             return load_file(path)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from converters.errors import CaffeFileError
+from converters.errors import CaffeFileError, nearest
 
 FilePath = str | os.PathLike
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -51,3 +51,9 @@ def unwritable(path: FilePath, error: OSError) -> CaffeFileError:
         reason = "where its folder would be there is a file"
     advice = "make room, or choose another place" if error.errno in FULL else "choose another place"
     return CaffeFileError(path, f"cannot be written: {reason}; {advice}")
+
+
+def nearest_file(path: FilePath) -> str:
+    """"; did you mean 'net.caffemodel'?" of the names beside a file that is not there, or nothing."""
+    folder = Path(path).parent
+    return nearest(Path(path).name, os.listdir(folder)) if folder.is_dir() else ""

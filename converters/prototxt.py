@@ -93,7 +93,7 @@ def _text(path_or_text):
             raise Malformed(f"is larger than any prototxt ({MAX_TEXT >> 20} MB); weights are read as a caffemodel")
         data = Path(path_or_text).read_bytes()
     if any(byte < 32 and byte not in b"\t\n\v\f\r" for byte in data[:256]):
-        raise Malformed("is binary (a caffemodel?), not a prototxt")
+        raise Malformed("is binary (a caffemodel?), not a prototxt; are the arguments swapped?")
     if len(data) > MAX_TEXT:
         raise Malformed(f"is larger than any prototxt ({MAX_TEXT >> 20} MB)")
     # Comments come in every encoding; names and paths must be UTF-8, and `fill` says so where they are not.

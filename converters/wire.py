@@ -13,6 +13,7 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 
 from converters.errors import CaffeError, CaffeFileError
+from converters.files import nearest_file
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 MAX_BYTES = 2**31 - 1  # of a message that protobuf itself, and so Caffe, can read
@@ -62,6 +63,8 @@ def check_file(path):
             pass
     except CaffeFileError:
         raise
+    except FileNotFoundError:
+        raise CaffeFileError(path, f"no such file or directory{nearest_file(path)}") from None
     except (OSError, ValueError) as error:
         raise CaffeFileError(path, (getattr(error, "strerror", None) or str(error)).lower()) from None
 
@@ -149,5 +152,7 @@ def refuse_other_kinds(data, wanted):
     head = data[:256]
     if head[:4] == b"PK\3\4":
         raise Malformed(f"is a zip archive (a .pt or .npz file?), not {wanted}")
+    if head[:2] == b"\xff\xd8" or head[:4] == b"\x89PNG":
+        raise Malformed(f"is an image, not {wanted}; are the arguments swapped?")
     if all(32 <= byte < 127 or byte in b"\t\n\r" for byte in head):
-        raise Malformed(f"is text (a prototxt or a web page?), not {wanted}")
+        raise Malformed(f"is text (a prototxt or a web page?), not {wanted}; are the arguments swapped?")

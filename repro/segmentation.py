@@ -28,6 +28,7 @@ def load(name: str, weights: FilePath) -> CaffeNet:
     attribute `preprocessing` and heeded by all that labels with the net: mean, channel order, scale and class names, while
     the input size becomes the one that the net declares. Raises CaffeError for weights of another net.
     """
+    reference.net(name, "deploy")  # says so where there is none
     blobs, kept = read_blobs(weights), read_metadata(weights)
     try:
         sizes = sizes_of(blobs)

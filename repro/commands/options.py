@@ -1,11 +1,27 @@
 """Options that several commands share."""
 
+from pathlib import Path
+
 import click
+
+from converters.files import nearest_file
+
+
+class Existing(click.Path):
+    """A path that must exist; where it does not, the nearest names beside it are suggested."""
+
+    def convert(self, value, param, context):
+        try:
+            return super().convert(value, param, context)
+        except click.BadParameter as error:
+            if not Path(value).exists():
+                error.message = error.message.removesuffix(".") + (nearest_file(value) or ".")
+            raise
 
 
 def existing(kind):
     """A path that must exist: "file" or "folder"."""
-    return click.Path(exists=True, file_okay=kind == "file", dir_okay=kind == "folder")
+    return Existing(exists=True, file_okay=kind == "file", dir_okay=kind == "folder")
 
 
 def _set_threads(context, param, value):

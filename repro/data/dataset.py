@@ -10,6 +10,7 @@ from PIL import Image
 
 import reference
 from converters.errors import CaffeError, CaffeFileError
+from converters.files import nearest_file
 from reference import means
 from repro.images import VOID, load_image, load_labels, preprocess, size_of
 
@@ -184,6 +185,6 @@ def read_text(path):
     try:
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise CaffeFileError(path, "no such file") from error
+        raise CaffeFileError(path, f"no such file{nearest_file(path)}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise CaffeFileError(path, f"cannot be read as text: {error}") from error

@@ -7,30 +7,14 @@ import sys
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
+from calls import assert_refused, call, files
 from PIL import Image
 from small import WIDTH
 
 import repro
 from converters import read_caffemodel
-from repro.cli import COMMANDS, main
+from repro.cli import COMMANDS
 from repro.images import load_labels, save_labels
-
-
-def call(*arguments):
-    return CliRunner().invoke(main, list(map(str, arguments)))
-
-
-def files(folder):
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def assert_refused(result, *says):
-    """Status 2 and one line on standard error that holds `says`."""
-    assert isinstance(result.exception, SystemExit), repr(result.exception)
-    assert result.exit_code == 2, result.output
-    assert result.stderr.startswith("Error: ") and len(result.stderr.splitlines()) == 1, result.stderr
-    assert [part for part in map(str, says) if part not in result.stderr] == [], result.stderr
 
 
 def train(data, weights, output, *more, net="voc-fcn32s"):
@@ -261,7 +245,7 @@ def test_a_full_disk_leaves_nothing_behind(name, voc_set, classifier, tmp_path):
                "resource.setrlimit(resource.RLIMIT_FSIZE, (50000, 50000)); from repro.cli import main; main(sys.argv[1:])")
     arguments = ["convert", "caffemodel", classifier, "-o", tmp_path / f"out{name}"] if name != "train" else [
         "train", "voc-fcn32s", "--data", voc_set, "--weights", classifier, "-o", tmp_path, "--width", str(WIDTH),
-        "--iterations", "1", "--snapshot", "1", "--threads", "1"]  # fmt: skip
+        "--iterations", "1", "--snapshot-every", "1", "--threads", "1"]  # fmt: skip
     result = subprocess.run([sys.executable, "-c", limited, *arguments], capture_output=True, text=True)
     assert result.returncode == 2, result.stderr
     assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("Error: ")
@@ -269,7 +253,7 @@ def test_a_full_disk_leaves_nothing_behind(name, voc_set, classifier, tmp_path):
 
 
 def test_a_snapshot_of_another_run_in_the_output_folder(data, voc_set, classifier, tmp_path):
-    assert train(voc_set, classifier, tmp_path / "out", "--snapshot", 1).exit_code == 0
+    assert train(voc_set, classifier, tmp_path / "out", "--snapshot-every", 1).exit_code == 0
     assert_refused(train(voc_set, classifier, tmp_path / "out", net="voc-fcn16s"), "iter_3.safetensors", "another net")
     assert_refused(train(voc_set, classifier, tmp_path / "out", "--seed", 5), "seed")
     snapshot = tmp_path / "out" / "iter_3.safetensors"

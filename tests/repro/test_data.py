@@ -103,7 +103,7 @@ def test_sbd_reads_the_class_segmentation(sbd):
 
 def test_missing_directories_and_lists_are_named(voc, sbd):
     assert refusal(open_voc, voc / "nowhere", "train") == f"{voc / 'nowhere'}: no such directory"
-    assert refusal(open_voc, voc, "trian").endswith("trian.txt: no such file")
+    assert refusal(open_voc, voc, "trian").endswith("trian.txt: no such file; did you mean 'train.txt'?")
     assert refusal(open_sbd, sbd, "test") == f"{sbd / 'test.txt'}: no such file"
 
 
