@@ -77,3 +77,20 @@ def train(size, runs, width, peers):
 
     click.echo(f"voc-fcn8s, {size[0]}x{size[1]}, one training iteration")
     click.echo("\n".join(lines(bench(size, runs, torch.get_num_threads(), width, peers))))
+
+
+@command.command()
+@click.option("--size", type=Size(), default="375x500", show_default=True, help="of the photographs")
+@click.option("--images", type=click.IntRange(1), default=8, show_default=True, help="how many photographs")
+@click.option("--runs", type=click.IntRange(1), default=3, show_default=True, help="turns of each program")
+@click.option("--width", type=float, default=1.0, show_default=True, help="of the trunk, against the published one's")
+@click.option("--peers/--no-peers", default=True, help="also OpenCV and torchfcn, where `make peers` installed them")
+@threads
+def evaluate(size, images, runs, width, peers):
+    """Label and score a folder of photographs by voc-fcn8s, beside labelling alone, OpenCV and torchfcn."""
+    import torch
+
+    from repro.bench.evaluate import bench, lines
+
+    click.echo(f"voc-fcn8s, {images} photographs of {size[0]}x{size[1]}")
+    click.echo("\n".join(lines(bench(size, images, runs, torch.get_num_threads(), width, peers), images)))
