@@ -1,0 +1,118 @@
+"""Help that helps: one screen, near names, completion, JSON for programs, and the doctor."""
+
+import inspect
+import json
+import os
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+import torch
+from calls import assert_refused, call
+
+import converters
+import reference
+import repro
+import surgery
+from converters.errors import instead, nearest
+from repro.cli import TASKS
+
+ROWS, COLUMNS = 24, 80
+
+
+def test_help_fits_a_screen_and_groups_by_task():
+    lines = call("--help").stdout.splitlines()
+    assert len(lines) < ROWS and max(map(len, lines)) <= COLUMNS  # the prompt takes a line too
+    for task, commands in TASKS.items():
+        first = next(i for i, line in enumerate(lines) if line.split()[:1] == [task] and line.startswith(f"  {task}"))
+        named = [line.removeprefix(f"  {task}").split()[0] for line in lines[first:first + len(commands)]]
+        assert named == list(commands)
+    assert "Exit status: 0" in " ".join(lines)
+
+
+def test_starting_costs_no_torch():
+    for arguments in (["--help"], ["convert", "caffemodel", "--help"], ["segmnt"]):
+        code = f"import sys\nfrom repro.cli import main\ntry: main({arguments})\nfinally: assert 'torch' not in sys.modules"
+        result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert "AssertionError" not in result.stderr, result.stderr
+
+
+def test_near_names():
+    assert nearest("Convolutoin", ["Pooling", "Convolution"]) == "; did you mean 'Convolution'?"
+    assert nearest("lrn", ["LRN", "ReLU"]) == "; did you mean 'LRN'?"
+    assert nearest("nothing", ["LRN", "ReLU"]) == ""
+    assert instead("nothing", ["LRN", "ReLU"]) == "; there are LRN, ReLU"
+    assert_refused(call("fetch", "voc2013"), "did you mean 'voc2012'")
+    with pytest.raises(converters.CaffeError, match="did you mean 'Convolution'"):
+        converters.CaffeNet("layer { name: 'l' type: 'Convolutional' bottom: 'b' top: 't' }\n")
+    net = converters.CaffeNet("layer { name: 'l' type: 'ReLU' bottom: 'data' top: 'relu' }\n")
+    with pytest.raises(converters.CaffeError, match="no blob 'rleu'; did you mean 'relu'?"):
+        net.forward_blobs({"data": torch.zeros(1)}, ["rleu"])
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_script_for_completion(shell):
+    assert "_REPRO_COMPLETE" in call("completion", shell).stdout
+
+
+@pytest.mark.parametrize("words, expected", [
+    ("repro in", {"inspect"}),
+    ("repro evaluate --li", {"--limit"}),
+    ("repro reference show voc-fcn8", {"voc-fcn8s", "voc-fcn8s-atonce"}),
+])  # fmt: skip
+def test_completion(words, expected):
+    typed = words.split()
+    settings = {"_REPRO_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(typed) - 1)}
+    program = [sys.executable, "-c", "from repro.cli import main; main(prog_name='repro')"]
+    result = subprocess.run(program, env={**os.environ, **settings}, capture_output=True, text=True)
+    assert {line.partition(",")[2] for line in result.stdout.splitlines()} == expected, result.stderr
+
+
+def test_the_doctor(tmp_path):
+    found = tmp_path / "VGG_ILSVRC_16_layers.caffemodel"
+    found.write_bytes(b"weights")
+    said = call("doctor", "--folder", tmp_path)
+    about = json.loads(call("doctor", "--folder", tmp_path, "--json").stdout)
+    assert said.exit_code == 0
+    assert about["version"] == metadata.version("caffe-fcn") and about["version"] in said.stdout
+    assert about["packages"]["torch"] == torch.__version__ and f"torch {torch.__version__}" in said.stdout
+    assert about["threads"] == torch.get_num_threads() and about["devices"]
+    assert "onnxruntime" in about["extras"]["onnx"]
+    assert about["found"]["vgg16"]["path"] == str(found) and str(found) in said.stdout
+    assert about["found"]["sbd"] == {"path": None, "looked_in": str(tmp_path / "sbd")}
+    assert f"not in {tmp_path / 'sbd'}; repro fetch sbd" in said.stdout
+    assert_refused(call("doctor", "--at", f"sbd={tmp_path}/nowhere"), "nowhere", "no such file")
+
+
+def test_json(voc_set, fcn_weights):
+    def printed(*arguments):
+        result = call(*arguments, "--json")
+        assert result.exit_code == 0, result.output
+        return json.loads(result.stdout, parse_constant=pytest.fail)
+
+    lists = printed("data", "check", voc_set)
+    assert [(found["list"], found["images"]) for found in lists["lists"]] == [("train", 6), ("val", 2)]
+    assert [found["problems"] for found in lists["lists"]] == [[], []]
+    assert lists["overlaps"] == []
+    assert [found["name"] for found in lists["lists"][0]["classes"]] == ["background", "grey", "white", "(void)"]
+    bounds = printed("bounds", voc_set, "--split", "val", "--method", "nearest")
+    assert bounds["images"] == 2 and set(bounds["mean_iu"]["nearest"]) == set(bounds["published"])
+    scores = printed("evaluate", "--net", "voc-fcn32s", "--weights", fcn_weights(), "--data", voc_set, "--split", "val")
+    assert scores["images"] == 2 and list(scores["class_iu"]) == ["background", "grey", "white"]
+    assert printed("reference")["voc-fcn8s"]["mean_iu"] == 65.5
+    assert printed("reference", "show", "voc-fcn32s")[0]["layer"] == "input"
+    skipped = printed("verify", "retrained")
+    assert [check["verdict"] for check in skipped] == ["skipped"] * 3
+    assert printed("inspect", fcn_weights())["layers"][0]["name"] == "input"
+
+
+def test_what_others_call_is_documented_and_annotated():
+    for package in (converters, surgery, reference, repro):
+        for name in package.__all__:
+            thing = getattr(package, name)
+            assert inspect.ismodule(thing) or inspect.getdoc(thing), name
+            if inspect.isfunction(thing) and name != "convolutionize":  # annotated in its overloads
+                signature = inspect.signature(thing)
+                kinds = [signature.return_annotation, *(one.annotation for one in signature.parameters.values())]
+                assert inspect.Signature.empty not in kinds, f"{package.__name__}.{name}{signature}"
