@@ -88,8 +88,7 @@ def multiply_adds(param, layer, shapes):
         each = prod(layer.weight.shape[1:])
         return sum(prod(shapes[bottom]) * each for bottom in param.bottom)
     if layer.type == "InnerProduct":
-        inputs = prod(layer.weight.shape) // layer.num_output
-        return prod(shapes[param.top[0]]) * inputs
+        return prod(shapes[param.bottom[0]]) * layer.num_output
     return 0
 
 

@@ -167,18 +167,22 @@ class CaffeNet(nn.Module):
         unknown = [name for name, shape in shapes.items() if not shape]
         if unknown:
             raise CaffeError(f"net '{self.param.name}': no shape is declared for input {', '.join(unknown)}; give one")
+        if wrong := [f"'{name}' has the shape {shape}" for name, shape in shapes.items() if min(shape) < 0]:
+            raise CaffeError(f"net '{self.param.name}': input {wrong[0]}; no axis is negative")
         blobs = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
         found = {name: tuple(blob.shape) for name, blob in blobs.items()}
         for step in self._steps:
-            bottoms = [blobs[name] for name in step.bottoms]
-            self._make_blobs(step.layer, bottoms)
-            layer = step.layer
-            own = {**dict(layer.named_parameters()), **dict(layer.named_buffers()), **layer.blobs_by_name()}
+            layer, bottoms = step.layer, [blobs[name] for name in step.bottoms]
             try:
+                self._make_blobs(layer, bottoms)
+                own = {**dict(layer.named_parameters()), **dict(layer.named_buffers()), **layer.blobs_by_name()}
                 tops = torch.func.functional_call(layer, {key: blob.to("meta") for key, blob in own.items()}, tuple(bottoms))
             except NotImplementedError:
                 break  # a top whose shape depends on the data: the rest is made in the first forward pass
-            except RuntimeError as error:
+            except CaffeError:
+                raise
+            except (RuntimeError, TypeError, ValueError, IndexError, ArithmeticError) as error:
+                # Numbers in the description that nothing can be computed with.
                 raise layer.error(str(error).splitlines()[0]) from None
             blobs.update(self._named(step, tops))
             found.update({name: tuple(blobs[name].shape) for name in step.tops})
