@@ -2,6 +2,7 @@
 
 import csv
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -14,8 +15,11 @@ from weights import write_narrow
 
 import reference
 from repro.cli import main
+from repro.data.folder import LabelFolder
 from repro.data.sbd import read_sbd_labels
+from repro.evaluation import saved_predictions, tally
 from repro.images import save_labels, voc_palette
+from repro.scores import Confusion
 from repro.trimap import Trimap, distances
 
 
@@ -101,6 +105,22 @@ def test_the_band_is_what_is_near_a_boundary():
     flat = Trimap(2)
     flat.add(np.zeros((5, 5), np.uint8), np.zeros((5, 5), np.uint8))
     assert flat.scores() == {}
+
+
+def test_more_images_take_no_more_memory(tmp_path):
+    random = np.random.RandomState(3)
+    maps = {f"{number:03d}": random.choice([0, 1, 255], (30, 40)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
+            for number in range(40)}
+    label_folder(tmp_path, maps)
+    peaks = []
+    for limit in (2, 40):
+        counters = Confusion(21), Trimap(21)
+        tracemalloc.start()
+        tally(saved_predictions(tmp_path, LabelFolder(tmp_path, limit=limit)), *counters)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert counters[0].hist.sum() == sum(np.sum(labels != 255) for labels in list(maps.values())[:limit])
+    assert peaks[1] < peaks[0] + maps["000"].nbytes  # not one image more
 
 
 def test_a_shift_hurts_the_boundary_most(tmp_path, shared):
