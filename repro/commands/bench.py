@@ -1,8 +1,10 @@
 """repro bench"""
 
+import json
+
 import click
 
-from repro.commands.options import existing, threads
+from repro.commands.options import as_json, existing, threads
 
 
 @click.group()
@@ -14,11 +16,13 @@ def command():
 @click.argument("source", required=False, type=existing("file"))
 @click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="turns of each program")
 @click.option("--megabytes", type=click.IntRange(1), default=512, show_default=True, help="size of a file made for it")
-def convert(source, runs, megabytes):
+@as_json
+def convert(source, runs, megabytes, as_json):
     """Convert SOURCE, a caffemodel (or one made for it), beside `cp`, plain protobuf parsing and OpenCV."""
     from repro.bench.convert import bench, lines
 
-    click.echo("\n".join(lines(*bench(source, runs, megabytes))))
+    size, measured = bench(source, runs, megabytes)
+    _tell(as_json, {"bytes": size, "programs": _rows(measured)}, lines(size, measured))
 
 
 class Size(click.ParamType):
@@ -44,20 +48,25 @@ class Size(click.ParamType):
 @click.option("--width", type=float, default=1.0, show_default=True, help="of the trunk, against the published one's")
 @click.option("--peers/--no-peers", default=True, help="also OpenCV and torchfcn, where `make peers` installed them")
 @click.option("--plot", type=click.Path(dir_okay=False), help="draw time and memory against the size here (.png)")
+@as_json
 @threads
-def infer(net, sizes, runs, width, peers, plot):
+def infer(net, sizes, runs, width, peers, plot, as_json):
     """Label an image by the fast path and the plain net, beside OpenCV and torchfcn: time and memory."""
     from repro.bench import growth
     from repro.bench.infer import bench, lines
 
     if plot and len(sizes) < 2:
         raise click.UsageError("--plot wants several sizes: --size 125x125 --size 250x250 ...")
-    results = []
+    results, rows = [], []
     for size, (measured, limits) in zip(sizes, bench(net, sizes, runs, width, peers), strict=True):
-        click.echo(f"{net}, {size[0]}x{size[1]}")
-        click.echo("\n".join(lines(measured, limits)))
+        if not as_json:
+            click.echo(f"{net}, {size[0]}x{size[1]}")
+            click.echo("\n".join(lines(measured, limits)))
         results.append(measured)
-    if len(sizes) > 1:
+        rows.append({"size": size, "programs": _rows(measured), "limits": limits})
+    if as_json:
+        click.echo(json.dumps({"net": net, "sizes": rows}, indent=2))
+    elif len(sizes) > 1:
         click.echo("\n".join(growth.lines(sizes, results)))
     if plot:
         growth.draw(plot, sizes, results)
@@ -68,15 +77,17 @@ def infer(net, sizes, runs, width, peers, plot):
 @click.option("--runs", type=click.IntRange(1), default=3, show_default=True, help="iterations of each program")
 @click.option("--width", type=float, default=1.0, show_default=True, help="of the trunk, against the published one's")
 @click.option("--peers/--no-peers", default=True, help="also torchfcn, where `make peers` installed it")
+@as_json
 @threads
-def train(size, runs, width, peers):
+def train(size, runs, width, peers, as_json):
     """One training iteration of voc-fcn8s, beside torchfcn: time and memory."""
     import torch
 
     from repro.bench.train import bench, lines
 
-    click.echo(f"voc-fcn8s, {size[0]}x{size[1]}, one training iteration")
-    click.echo("\n".join(lines(bench(size, runs, torch.get_num_threads(), width, peers))))
+    measured = bench(size, runs, torch.get_num_threads(), width, peers)
+    title = f"voc-fcn8s, {size[0]}x{size[1]}, one training iteration"
+    _tell(as_json, {"size": size, "programs": _rows(measured)}, [title, *lines(measured)])
 
 
 @command.command()
@@ -85,12 +96,23 @@ def train(size, runs, width, peers):
 @click.option("--runs", type=click.IntRange(1), default=3, show_default=True, help="turns of each program")
 @click.option("--width", type=float, default=1.0, show_default=True, help="of the trunk, against the published one's")
 @click.option("--peers/--no-peers", default=True, help="also OpenCV and torchfcn, where `make peers` installed them")
+@as_json
 @threads
-def evaluate(size, images, runs, width, peers):
+def evaluate(size, images, runs, width, peers, as_json):
     """Label and score a folder of photographs by voc-fcn8s, beside labelling alone, OpenCV and torchfcn."""
     import torch
 
     from repro.bench.evaluate import bench, lines
 
-    click.echo(f"voc-fcn8s, {images} photographs of {size[0]}x{size[1]}")
-    click.echo("\n".join(lines(bench(size, images, runs, torch.get_num_threads(), width, peers), images)))
+    measured = bench(size, images, runs, torch.get_num_threads(), width, peers)
+    title = f"voc-fcn8s, {images} photographs of {size[0]}x{size[1]}"
+    _tell(as_json, {"size": size, "images": images, "programs": _rows(measured)}, [title, *lines(measured, images)])
+
+
+def _rows(measured):
+    """Measurements, ready for JSON, without what the programs made."""
+    return [{name: value for name, value in one._asdict().items() if name != "results"} for one in measured]
+
+
+def _tell(as_json, found, lines):
+    click.echo(json.dumps(found, indent=2) if as_json else "\n".join(lines))
