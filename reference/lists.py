@@ -2,7 +2,7 @@
 
 The release trains on an NYUDv2 trainval list that it does not hold; here that is train, then val. seg11valid and
 nyud-test are sorted. Not here: SBD's train.txt and PASCAL-Context's labels come with those sets, VOC 2010's splits with
-VOC, and SIFT Flow's trainval is every other image of that set.
+VOC.
 """
 
 from pathlib import Path
@@ -21,7 +21,8 @@ def classes(name: str) -> list[str]:
 
 
 def split(name: str) -> list[str]:
-    """The image ids of "seg11valid", "nyud-train", "nyud-val", "nyud-trainval", "nyud-test" or "siftflow-test".
+    """The image ids of "seg11valid", "nyud-train", "nyud-val", "nyud-trainval", "nyud-test", "siftflow-trainval" or
+    "siftflow-test".
 
     Raises CaffeError for any other name.
     """

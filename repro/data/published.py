@@ -107,7 +107,7 @@ def trained_ids(net, dataset):
     ids = _ids_beside(dataset, f"{TRAIN_SPLIT[name]}.txt")
     if name == "voc" and dataset.list_file.parent.name == "Segmentation" and dataset.classes == reference.classes("voc"):
         ids |= _ids_beside(dataset, "val.txt") - set(reference.split("seg11valid"))
-    return ids | set(reference.split("nyud-trainval") if name == "nyud" else ())
+    return ids | set(reference.split(f"{name}-trainval") if name in ("nyud", "siftflow") else ())
 
 
 def _ids_beside(dataset, list_name):

@@ -1,5 +1,7 @@
 """Solvers, tables, lists and addresses: against each other, and against values written down here again."""
 
+from collections import Counter
+
 import pytest
 
 import reference
@@ -99,12 +101,22 @@ def test_classes(name, count, first, last):
     ("nyud-val", 414, "5010"),
     ("nyud-trainval", 795, "5449"),
     ("nyud-test", 654, "5001"),
+    ("siftflow-trainval", 2486, "forest_for121"),
     ("siftflow-test", 200, "coast_natu975"),
 ])  # fmt: skip
 def test_splits(name, count, first):
     ids = reference.split(name)
     assert len(set(ids)) == len(ids) == count
     assert ids[0] == first
+
+
+def test_siftflow_is_not_scored_on_what_it_is_trained_on():
+    trained, tested = (set(reference.split(f"siftflow-{name}")) for name in ("trainval", "test"))
+    assert not trained & tested
+    # Of each kind as many as the set of eight scenes has (Oliva and Torralba, 2001), but for a highway and a street.
+    kinds = Counter(id.partition("_")[0] for id in trained | tested)
+    assert kinds == {"coast": 360, "forest": 328, "highway": 259, "insidecity": 308, "mountain": 374, "opencountry": 410,
+                     "street": 291, "tallbuilding": 356}
 
 
 def test_nyud_splits_cover_the_set_once():
