@@ -59,9 +59,9 @@ def images(exported):
     """Inputs of every kind of size that the net allows, and CaffeNet's outputs for each."""
     caffe, _, any_size = exported
     declared = caffe.input_shapes["data"]
-    images = [torch.randn(shape) for shape in ([(1, 3, 40, 64), (2, 3, 33, 90)] if any_size else [declared, (2, *declared[1:])])]
+    shapes = [(1, 3, 40, 64), (2, 3, 33, 90)] if any_size else [declared, (2, *declared[1:])]
     with torch.no_grad():
-        return [(image, caffe(data=image)) for image in images]
+        return [(image, caffe(data=image)) for image in map(torch.randn, shapes)]
 
 
 def test_onnxruntime_gives_the_same(exported, images):
