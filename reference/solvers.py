@@ -22,7 +22,7 @@ class Schedule(NamedTuple):
 
 
 def solver(name: str) -> SolverParameter:
-    """The SolverParameter of a published net, as its solver.prototxt; CaffeError for a net without one."""
+    """The SolverParameter of a published net, as the release's solver.prototxt; CaffeError for a net without one."""
     family, stage = _family(name)
     trainval = family.splits == ("trainval", "test")
     param = SolverParameter(

@@ -61,7 +61,7 @@ def coordinate_map(layer: LayerParameter) -> CoordinateMap | None:
 
 
 def crop_offset(net: NetParameter, bottom: str, reference: str) -> int | tuple[int, int]:
-    """The offset of a Crop layer that cuts blob `bottom` to lie over blob `reference`, in pixels of `bottom`.
+    """The offset of a Crop layer that cuts blob `bottom` to lie over blob `reference`, in pixels (coord_map.py, crop).
 
     `net` is a NetParameter that makes both. Returns an int, or (height, width) where they differ. Raises CaffeError where
     no chain of spatial layers connects the two, or where they lie a fraction of a pixel or a negative number apart, or
@@ -87,7 +87,10 @@ def crop_offset(net: NetParameter, bottom: str, reference: str) -> int | tuple[i
 
 
 def stride(net: NetParameter, blob: str) -> Fraction | tuple[Fraction, Fraction]:
-    """How many input pixels lie between neighbouring pixels of `blob`, a Fraction, or (height, width) where they differ."""
+    """How many input pixels lie between neighbouring pixels of `blob`, a Fraction, or (height, width) where they differ.
+
+    Of the input that is farthest down. Raises CaffeError for a blob that no layer makes.
+    """
     scale = list(_maps_to(net, blob).values())[-1].inverse().scale
     return scale[0] if scale[0] == scale[1] else scale
 
@@ -95,8 +98,8 @@ def stride(net: NetParameter, blob: str) -> Fraction | tuple[Fraction, Fraction]
 def receptive_field(net: NetParameter, blob: str) -> int | tuple[int, int]:
     """How many input pixels one pixel of `blob` sees, padding included: an int, or (height, width) where they differ.
 
-    `net` is a NetParameter. Below a Deconvolution the pixels see unequally much; the most is given. Raises CaffeError
-    where a layer on the way has no spatial map.
+    `net` is a NetParameter; the numbers of CVPR's table 1. Below a Deconvolution the pixels see unequally much; the most is
+    given. Raises CaffeError where a layer on the way has no spatial map.
     """
     layers = _layers_above(net, blob)
     for layer in layers:

@@ -44,8 +44,9 @@ def transplant(target: CaffeNet, source: Source, suffix: str = "") -> Transplant
 
     source: a CaffeNet, {layer: [array, ...]}, or a caffemodel's path. A layer of the source goes to the target's layer of
     its name + suffix (the two streams of the color-hha net). Where the shapes differ but hold equally many numbers, these
-    are kept in order: so an inner product becomes a convolution. A layer with other counts is dropped whole, where the
-    release's surgery.py fails; so is one that the target lacks.
+    are kept in order: so an inner product becomes a convolution (PAMI, section 3.1; the release's surgery.py, transplant). A
+    layer with other counts is dropped whole, where the release fails; so is one that the target lacks. Raises CaffeError for
+    a target whose parameters have no shape yet, and CaffeFileError for a path that holds no weights.
     """
     report, params = TransplantReport(), target.params
     taken = set()
@@ -90,7 +91,10 @@ def unfilled(net: CaffeNet) -> list[str]:
 
 
 def fill_missing(net: CaffeNet, layers: Iterable[str], filler: str | FillerParameter = "msra") -> None:
-    """Fill the weights of these layers of a CaffeNet, in place, by a Caffe filler's type or FillerParameter."""
+    """Fill the weights of these layers of a CaffeNet, in place, by a Caffe filler's type or FillerParameter (filler.hpp).
+
+    Biases stay as they are. Raises CaffeError for a layer without parameters and for a filler that Caffe does not have.
+    """
     if isinstance(filler, str):
         filler = FillerParameter(type=filler)
     for name in layers:
@@ -101,7 +105,11 @@ def fill_missing(net: CaffeNet, layers: Iterable[str], filler: str | FillerParam
 
 @torch.no_grad()
 def expand_score(target: CaffeNet, target_layer: str, source: Source, source_layer: str) -> None:
-    """Copy a score layer into one of more classes: the first are the old ones, the others stay as they are."""
+    """Copy a score layer into one of more classes: the first are the old ones, the others stay as they are.
+
+    In place; weights (classes, channels, 1, 1) and biases (classes,), as the release's surgery.py, expand_score. Raises
+    CaffeError where anything but the number of classes differs, or grows less.
+    """
     for new, old in _paired(target, target_layer, source, source_layer, "expand"):
         if old.shape[0] > new.shape[0] or old.shape[1:] != new.shape[1:]:
             raise CaffeError(f"cannot expand '{source_layer}' of {_dims(old.shape)} into '{target_layer}' of "
@@ -111,7 +119,10 @@ def expand_score(target: CaffeNet, target_layer: str, source: Source, source_lay
 
 @torch.no_grad()
 def expand_input(target: CaffeNet, target_layer: str, source: Source, source_layer: str) -> None:
-    """Copy a convolution into one of more input channels, each new one the mean of the old (color and depth)."""
+    """Copy a convolution into one of more input channels, each new one the mean of the old (color and depth).
+
+    In place; as the release's NYUDv2 nets begin. Raises CaffeError where anything but the number of input channels differs.
+    """
     for new, old in _paired(target, target_layer, source, source_layer, "widen"):
         if old.ndim == 1 and old.shape == new.shape:
             new.copy_(old)
