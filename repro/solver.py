@@ -4,11 +4,13 @@ import itertools
 import math
 import time
 from collections import deque
+from collections.abc import Iterable
 
 import torch
 
-from converters import CaffeError, read_solver
+from converters import CaffeError, CaffeNet, read_solver
 from converters.caffe_pb2 import LossParameter, SolverParameter
+from converters.files import FilePath
 from converters.layers.loss import normalization_mode
 from repro import distributed, snapshots
 from repro.images import VOID
@@ -30,14 +32,16 @@ class Solver:
     the seconds spent waiting for the feed.
     """
 
-    def __init__(self, param, net, feed, amp=False):
+    def __init__(self, param: SolverParameter | FilePath, net: CaffeNet, feed: Iterable[dict[str, torch.Tensor]],
+                 amp: bool = False):
         self.param = param if isinstance(param, SolverParameter) else read_solver(param)
         _check(self.param)
         self.net, self.feed, self._next, self.amp = net, feed, iter(feed), amp
         # Narrow nets convolve several times faster in this layout; no number depends on it.
         net.to(memory_format=torch.channels_last)
         self.iter, self.current_step = 0, 0
-        self.losses, self.loss_per_pixel, self.waited = deque(maxlen=max(1, self.param.average_loss)), math.nan, 0.0
+        self.losses: deque[float] = deque(maxlen=max(1, self.param.average_loss))
+        self.loss_per_pixel, self.waited = math.nan, 0.0
         if self.param.random_seed >= 0 or distributed.rank():
             # As Caffe on several GPUs: every process draws its own dropout.
             seed = self.param.random_seed if self.param.random_seed >= 0 else torch.initial_seed()
@@ -66,11 +70,14 @@ class Solver:
         return self.net.learnable()
 
     @property
-    def smoothed_loss(self):
+    def smoothed_loss(self) -> float:
         return sum(self.losses) / len(self.losses) if self.losses else math.nan
 
-    def step(self, iterations=1):
-        """Do some iterations; returns the weighted sum of the net's losses in the last forward pass."""
+    def step(self, iterations: int = 1) -> float:
+        """Do some iterations; returns the weighted sum of the net's losses in the last forward pass.
+
+        Raises CaffeError where the loss is no longer finite.
+        """
         for _ in range(iterations):
             for item in self.learnable:
                 item.blob.grad = None
@@ -154,7 +161,7 @@ class Solver:
         norm = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients))
         return min(1.0, self.param.clip_gradients / norm) if norm else 1.0
 
-    def rate(self):
+    def rate(self) -> float:
         """The learning rate of this iteration (SGDSolver, GetLearningRate)."""
         param, done = self.param, self.iter
         if param.lr_policy in ("step", "multistep"):
@@ -183,12 +190,12 @@ class Solver:
         """The feed's state_dict, or None where it keeps none."""
         return self.feed.state_dict() if hasattr(self.feed, "state_dict") else None
 
-    def snapshot(self, path):
+    def snapshot(self, path: FilePath) -> None:
         """Write everything that a resumed run needs: see `repro.snapshots`."""
         snapshots.write(path, self)
 
-    def restore(self, path):
-        """Go on from a snapshot, as if never stopped."""
+    def restore(self, path: FilePath) -> None:
+        """Go on from a snapshot, as if never stopped. Raises CaffeFileError for one of another net, or a damaged one."""
         snapshots.read(path, self)
 
     def go_on(self, iteration, current_step, losses, feed_state):
