@@ -60,14 +60,18 @@ class Contestant:
         return self
 
     def __exit__(self, *_):
+        self._pipe.close()  # which ends it, unless it is at work
+        self._process.join(timeout=1)
         self._process.kill()
-        self._process.join()
 
 
 def _serve(pipe, load, arguments):
     run = None
     while True:
-        what = pipe.recv()
+        try:
+            what = pipe.recv()
+        except EOFError:
+            return
         try:
             run = run or load(*arguments)
             pipe.send({"turn": _turn, "peak": _peak, "count": _count}[what](run))

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 import reference
+from reference import means
 from repro.bench import peers
 from repro.bench.contestants import take_turns
 from repro.images import load_image, load_labels, preprocess, save_labels
@@ -47,7 +48,7 @@ def write_set(root, size, images):
 def read(root):
     """Yield (float32 1x3xHxW as Caffe is fed, labels) of the images."""
     for path in sorted(Path(root).glob("JPEGImages/*.jpg")):
-        image = preprocess(load_image(path), reference.means.VOC).numpy()
+        image = preprocess(load_image(path), means.VOC).numpy()
         yield image, load_labels(Path(root) / f"SegmentationClass/{path.stem}.png")
 
 
