@@ -14,7 +14,7 @@ class Stage(NamedTuple):
 
 STAGES = {
     "voc-fcn32s": Stage(4500, 2e-9),
-    "voc-fcn16s": Stage(1500, 1e-10),
-    "voc-fcn8s": Stage(1500, 3e-11),
-    "voc-fcn32s-fixed": Stage(2000, 2e-9),
+    "voc-fcn16s": Stage(2500, 1e-10),
+    "voc-fcn8s": Stage(2000, 1e-11),
+    "voc-fcn32s-fixed": Stage(4500, 2e-9),
 }
