@@ -32,7 +32,7 @@ TYPES = {
     "Parameter", "Pooling", "Power", "Python", "RNN", "ReLU", "Recurrent", "Reduction", "Reshape", "SPP", "Scale",
     "Sigmoid", "SigmoidCrossEntropyLoss", "Silence", "Slice", "Softmax", "SoftmaxWithLoss", "Split", "Swish", "TanH",
     "Threshold", "Tile", "WindowData",
-}  # fmt: skip
+}
 
 
 @dataclass

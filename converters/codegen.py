@@ -19,7 +19,7 @@ INDENT = " " * 8
 RESERVED = {
     *keyword.kwlist, *dir(builtins), "self", "torch", "nn", "F", "json", "Path", "WEIGHTS", "NAMES", "Blobs", "batch_norm",
     "load",
-}  # fmt: skip
+}
 
 HEAD = '''"""{title}: a PyTorch module made from its Caffe description. It needs only torch.
 
@@ -112,7 +112,7 @@ def module_source(net, input_size=None, outputs=None):
             raise step.layer.error("cannot be written as PyTorch source; CaffeNet runs it as it is")
         own = f"self.{layer_names.get(param.name, '')}"
         source = Step(step.layer, param, own, [blob_names[name] for name in step.bottoms],
-                      [shapes[name] for name in step.bottoms], [shapes[name] for name in step.tops])  # fmt: skip
+                      [shapes[name] for name in step.bottoms], [shapes[name] for name in step.tops])
         expressions = SOURCES[step.layer.type](source)
         expressions = [expressions] if isinstance(expressions, str) else expressions
         if source.made:
@@ -140,7 +140,7 @@ def module_source(net, input_size=None, outputs=None):
         f"\n\nclass {cls}(nn.Module):\n    def __init__(self):\n{init}\n\n",
         f"    def forward(self, {signature}):\n{forward}\n",
         LOAD.format(cls=cls, layer="{NAMES.get(layer, layer)}" if names else "{layer}"),
-    ])  # fmt: skip
+    ])
 
 
 def build_module(source):

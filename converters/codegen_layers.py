@@ -64,7 +64,7 @@ def convolution(step):
     step.module(
         f"nn.{'Conv2d' if layer.type == 'Convolution' else 'ConvTranspose2d'}({shape[1]}, {layer.num_output}, {kernel}"
         + keywords(stride=(stride, "1"), padding=(pad, "0"), dilation=(dilation, "1"), groups=(layer.group, 1),
-                   bias=("bias" in layer.blob_names, True)) + ")")  # fmt: skip
+                   bias=("bias" in layer.blob_names, True)) + ")")
     return [f"{step.own}({x})" for x in step.x]
 
 

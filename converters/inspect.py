@@ -169,7 +169,7 @@ def _solverstate(path, input_size):
     state = read_solverstate(path)
     history = {f"history {i}": list(array.shape) for i, array in enumerate(state.history)}
     return {"kind": "a solver's state", "iter": state.iter, "learned_net": state.learned_net,
-            "current_step": state.current_step, "tensors": history}  # fmt: skip
+            "current_step": state.current_step, "tensors": history}
 
 
 def _blob(path, input_size):
@@ -181,4 +181,4 @@ def _unknown(found):
 
 
 KINDS = {".prototxt": _prototxt, ".pbtxt": _prototxt, ".safetensors": _safetensors, ".solverstate": _solverstate,
-         ".binaryproto": _blob}  # fmt: skip
+         ".binaryproto": _blob}

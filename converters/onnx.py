@@ -55,7 +55,7 @@ def write_onnx(path, net, blobs, input_size=None, preprocessing=None):
         try:
             program = torch.onnx.export(
                 module, images, dynamo=True, opset_version=OPSET, verbose=False, dynamic_shapes=dynamic,
-                input_names=list(inputs), output_names=blob_names)  # fmt: skip
+                input_names=list(inputs), output_names=blob_names)
         except (ImportError, torch.onnx.errors.OnnxExporterError) as error:
             if isinstance(error, ImportError):
                 raise CaffeError(f"writing ONNX wants the extra 'onnx': pip install 'caffe-fcn[onnx]' ({error})") from None

@@ -7,7 +7,7 @@ from converters.wire import Malformed
 _IRREGULAR = {
     "NONE": "", "ABSVAL": "AbsVal", "ARGMAX": "ArgMax", "BNLL": "BNLL", "HDF5_DATA": "HDF5Data", "HDF5_OUTPUT": "HDF5Output",
     "LRN": "LRN", "MVN": "MVN", "RELU": "ReLU", "SOFTMAX_LOSS": "SoftmaxWithLoss", "TANH": "TanH",
-}  # fmt: skip
+}
 # Types that forks added to the V1 enum; the older FCN and HED files have CROP, which is 40 in weights.
 _FORKS = {"40": "Crop", "PRELU": "PReLU", "BN": "BN"}
 
@@ -18,13 +18,13 @@ V0_TYPES = {
     "lrn": "LRN", "multinomial_logistic_loss": "MULTINOMIAL_LOGISTIC_LOSS", "pool": "POOLING", "relu": "RELU",
     "sigmoid": "SIGMOID", "softmax": "SOFTMAX", "softmax_loss": "SOFTMAX_LOSS", "split": "SPLIT", "tanh": "TANH",
     "window_data": "WINDOW_DATA",
-}  # fmt: skip
+}
 
 # Where each field of a V0 layer went: {field: {V0 type: "param.field"}} (UpgradeV0LayerParameter); "*" for every type.
 _WEIGHTED = {"conv": "convolution_param", "innerproduct": "inner_product_param"}
 _READERS = {
     "data": "data_param", "hdf5_data": "hdf5_data_param", "images": "image_data_param", "window_data": "window_data_param",
-}  # fmt: skip
+}
 
 
 def _moves(params, name):
@@ -58,7 +58,7 @@ V0_FIELDS = {
     **{f"det_{name}": {"window_data": f"window_data_param.{name}"}
        for name in ("fg_threshold", "bg_threshold", "fg_fraction", "context_pad", "crop_mode")},
     "hdf5_output_param": {"hdf5_output": "hdf5_output_param"},
-}  # fmt: skip
+}
 
 SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")  # in the order of the old enum
 

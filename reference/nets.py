@@ -46,7 +46,7 @@ def net(name: str, phase: str = "train", num_classes: Classes | None = None, wid
 
 def fcn(trunk: str = "vgg16", skips: Sequence[str] = ("pool4", "pool3"), num_classes: Classes = 21,
         phase: str = "train", width: float = 1, name: str = "fcn", scales: Mapping[str, float] | None = None,
-        fixed_trunk: bool = False) -> NetParameter:  # fmt: skip
+        fixed_trunk: bool = False) -> NetParameter:
     """A fully convolutional net of one's own: a trunk, its class scores, and finer ones from `skips`, coarsest first.
 
     trunk: "vgg16", "caffenet" or "googlenet". num_classes: a number, or {head: number} for several heads on one trunk,

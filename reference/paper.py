@@ -106,7 +106,7 @@ def rows(net=None, table=None, source=None, confirmed=None):
         and (table is None or row.table.startswith(table))
         and (source is None or row.source.startswith(source))
         and (confirmed is None or row.confirmed == confirmed)
-    ]  # fmt: skip
+    ]
 
 
 def published(net, head=None):

@@ -80,7 +80,7 @@ FAMILIES = {
                     ("trainval", "test"), 654, 300000, 50, 2000, 2000),
     "siftflow": _Family({"32s": 1e-10, "16s": 1e-12, "8s": 1e-12}, ("trainval", "test"), 1111, 300000, 50, 2000, 0),
     "pascalcontext": _Family({"32s": 1e-10, "16s": 1e-12, "8s": 1e-14}, ("train", "val"), 5105, 300000, 50, 8000, 4000),
-}  # fmt: skip
+}
 
 
 def _family(name):

@@ -46,7 +46,7 @@ DOWNLOADS = {
         "the Semantic Boundaries Dataset",
         "http://www.eecs.berkeley.edu/Research/Projects/CS/vision/grouping/semantic_contours/benchmark.tgz",
         md5="82b4d87ceb2ed10f6038a1cba92111cb"),
-}  # fmt: skip
+}
 
 
 def download(name: str) -> Download:

@@ -62,7 +62,7 @@ def _kernel(layer, shape, makers):
     if maker is not None and maker.type == "Convolution":
         return 1, 1
     raise CaffeError(f"{where}: its bottom '{layer.bottom[0]}' has shape {tuple(shape)}, not (N, C, H, W); "
-                     "take out the layer that flattens it")  # fmt: skip
+                     "take out the layer that flattens it")
 
 
 def _to_convolution(layer, kernel):
@@ -86,4 +86,4 @@ def _reshaped(layer, arrays, kernel):
         return [np.reshape(arrays[0], (outputs, -1, *kernel)), *(np.reshape(array, (outputs,)) for array in arrays[1:])]
     except ValueError:
         raise CaffeError(f"layer '{layer.name}': weights of shape {np.shape(arrays[0])} do not make {outputs} kernels of "
-                         f"{kernel[0]}x{kernel[1]}; they are another net's") from None  # fmt: skip
+                         f"{kernel[0]}x{kernel[1]}; they are another net's") from None

@@ -20,7 +20,7 @@ WINDOWED = {"Convolution": Convolution, "Deconvolution": Deconvolution, "Pooling
 POINTWISE = {
     "AbsVal", "BatchNorm", "Bias", "BNLL", "Dropout", "Eltwise", "ELU", "Log", "LRN", "Exp", "MVN", "Power", "ReLU",
     "PReLU", "Scale", "Sigmoid", "Split", "TanH", "Threshold", "Clip", "Concat", "Slice", "Softmax", "Swish",
-}  # fmt: skip
+}
 
 
 class CoordinateMap(NamedTuple):

@@ -64,7 +64,7 @@ def transplant(target: CaffeNet, source: Source, suffix: str = "") -> Transplant
             report.dropped.append((name, f"{_dims(misfit[0].shape)} in the source does not fit {_dims(misfit[1].shape)}"))
             continue
         coerced = [(name, i, tuple(old.shape), tuple(new.shape))
-                   for i, (old, new) in enumerate(pairs) if not same_shape(old.shape, new.shape)]  # fmt: skip
+                   for i, (old, new) in enumerate(pairs) if not same_shape(old.shape, new.shape)]
         report.coerced.extend(coerced)
         if not coerced:
             report.copied.append(name)
@@ -87,7 +87,7 @@ def unfilled(net: CaffeNet) -> list[str]:
     spared = set(upsampling_layers(net)).union(name for name in net.layers if "score" in name)
     return [name for name, layer in net.layers.items()
             if layer.blob_names[:1] == ("weight",) and not layer.buffers_only and name not in spared
-            and (layer.blobs()[0] is None or not layer.blobs()[0].any())]  # fmt: skip
+            and (layer.blobs()[0] is None or not layer.blobs()[0].any())]
 
 
 def fill_missing(net: CaffeNet, layers: Iterable[str], filler: str | FillerParameter = "msra") -> None:
@@ -113,7 +113,7 @@ def expand_score(target: CaffeNet, target_layer: str, source: Source, source_lay
     for new, old in _paired(target, target_layer, source, source_layer, "expand"):
         if old.shape[0] > new.shape[0] or old.shape[1:] != new.shape[1:]:
             raise CaffeError(f"cannot expand '{source_layer}' of {_dims(old.shape)} into '{target_layer}' of "
-                             f"{_dims(new.shape)}: only the number of classes may grow")  # fmt: skip
+                             f"{_dims(new.shape)}: only the number of classes may grow")
         new[: old.shape[0]] = old
 
 
@@ -129,7 +129,7 @@ def expand_input(target: CaffeNet, target_layer: str, source: Source, source_lay
             continue
         if old.ndim != 4 or new.ndim != 4 or old.shape[1] > new.shape[1] or old[:, 0].shape != new[:, 0].shape:
             raise CaffeError(f"cannot widen '{source_layer}' of {_dims(old.shape)} to '{target_layer}' of "
-                             f"{_dims(new.shape)}: only the number of input channels may grow")  # fmt: skip
+                             f"{_dims(new.shape)}: only the number of input channels may grow")
         new[:, : old.shape[1]] = old
         new[:, old.shape[1] :] = old.mean(1, keepdim=True)
 

@@ -98,7 +98,7 @@ def make_model(path, megabytes):
         outputs = max(1, round(megabytes * 2**20 * share / 4 / 1024))
         name = f"fc{i}"
         net.layer.append(LayerParameter(name=name, type="InnerProduct", bottom=["data"], top=[name],
-                                        inner_product_param={"num_output": outputs}))  # fmt: skip
+                                        inner_product_param={"num_output": outputs}))
         blobs[name] = [rng.standard_normal((outputs, 1024), dtype=np.float32), np.zeros(outputs, np.float32)]
     write_caffemodel(path, net, blobs)
 

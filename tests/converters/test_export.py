@@ -21,7 +21,7 @@ from converters.safetensors_io import write_safetensors
 from repro.cli import main
 
 SOURCES = ["tiny_v0.caffemodel", "tiny_v1.caffemodel", "tiny_v1_double.caffemodel", "tiny_v2.caffemodel",
-           "tiny_v2_unpacked.caffemodel", "tiny_v2.caffemodel.h5"]  # fmt: skip
+           "tiny_v2_unpacked.caffemodel", "tiny_v2.caffemodel.h5"]
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def test_a_mean_file_becomes_the_channels_means(formats, tmp_path):
 
 
 @pytest.mark.parametrize("metadata", [{"mean": "104"}, {"mean": "[true]"}, {"channels": '"grb"'}, {"input_size": "[1]"},
-                                      {"classes": "[1]"}, {"scale": "{"}, {"mean": "[" * 100000}])  # fmt: skip
+                                      {"classes": "[1]"}, {"scale": "{"}, {"mean": "[" * 100000}])
 def test_metadata_of_another_form_is_refused(tmp_path, metadata):
     write_safetensors(tmp_path / "x.safetensors", {}, metadata)
     with pytest.raises(converters.CaffeFileError, match=f"metadata '{next(iter(metadata))}'"):
@@ -148,7 +148,7 @@ def test_blobs_can_be_injected(formats, tmp_path):
     ("conv1/0", "LAYER/INDEX=FILE.npy"), ("stranger/0=points.npy", "'stranger/0'"), ("conv1/5=points.npy", "has 2 blobs"),
     ("conv1/1=points.npy", "has shape 3x7"), ("conv1/0=text.npy", "text.npy: cannot be read"),
     ("conv1/0=missing.npy", "missing.npy: no such file"), ("conv1/0=words.npy", "not one array of numbers"),
-])  # fmt: skip
+])
 def test_what_cannot_be_injected_is_said(formats, tmp_path, monkeypatch, setting, reason):
     monkeypatch.chdir(tmp_path)
     np.save("points.npy", np.zeros((3, 7)))
@@ -177,7 +177,7 @@ def test_everything_unusual_is_listed(formats, tmp_path):
     del net.layer[4]  # fc6
     converters.write_prototxt(tmp_path / "other.prototxt", net)
     output = repro("convert", "caffemodel", formats / "tiny_v2.caffemodel", "--prototxt", tmp_path / "other.prototxt",
-                   "-o", tmp_path / "c.npz")  # fmt: skip
+                   "-o", tmp_path / "c.npz")
     assert "left out: layer 'fc6'" in output and "missing: layer 'extra'" in output
     assert not any(key.startswith("fc6") for key in read(tmp_path / "c.npz"))
 
@@ -203,7 +203,7 @@ def test_autocrop_aligns_crops_without_an_offset(tmp_path):
     (["pytorch", "tiny.npz", "--prototxt", "tiny_v2.prototxt", "-o", "x.caffemodel"], "cannot be read as a .pt"),
     (["pytorch", "tiny.npz", "--prototxt", "tiny_v2.prototxt", "-o", "x.npz"], "written as .caffemodel"),
     (["prototxt", "tiny_v2.prototxt", "-o", "x.txt"], "written as .py or .prototxt"),
-])  # fmt: skip
+])
 def test_mistakes_end_with_one_line(formats, tmp_path, monkeypatch, arguments, reason):
     monkeypatch.chdir(tmp_path)
     arguments = [formats / word if (formats / word).exists() else word for word in arguments]
@@ -215,13 +215,13 @@ def test_mistakes_end_with_one_line(formats, tmp_path, monkeypatch, arguments, r
     (lambda state: state.pop("fc8.bias"), "has no 'fc8.bias'"),
     (lambda state: state.update({"fc9.bias": torch.zeros(1)}), "has 'fc9.bias', which the net does not"),
     (lambda state: state.update({"fc8.bias": torch.zeros(1)}), "fc8.bias: has shape 1"),
-])  # fmt: skip
+])
 def test_a_checkpoint_of_another_net_is_refused(formats, tiny, tmp_path, change, reason):
     state = {key: torch.from_numpy(array) for key, array in tiny.items()}
     change(state)
     save_file(state, tmp_path / "other.safetensors")
     output = repro("convert", "pytorch", tmp_path / "other.safetensors", "--prototxt", formats / "tiny_v2.prototxt",
-                   "-o", tmp_path / "x.caffemodel", status=2)  # fmt: skip
+                   "-o", tmp_path / "x.caffemodel", status=2)
     assert reason in output
 
 

@@ -72,7 +72,7 @@ def test_segnets_fields_have_numbers_of_caffes(tmp_path):
         """, unknown)
     assert [line.split(" (")[0] for line in unknown] == [
         "layer 'upsample5': upsample_param", "layer 'loss': loss_param.weight_by_label_freqs",
-        "layer 'loss': loss_param.class_weighting"]  # fmt: skip
+        "layer 'loss': loss_param.class_weighting"]
 
 
 def test_yahoos_source_class_has_the_number_of_bias_param(tmp_path):
@@ -101,5 +101,5 @@ def test_nvidias_prototxts_are_read(tmp_path):
                 batch_norm_param { scale_bias: true } }
         """, unknown)
     assert [line.split(" (")[0] for line in unknown] == [
-        "default_forward_type", "layer 'bn': forward_type", "layer 'bn': batch_norm_param.scale_bias"]  # fmt: skip
+        "default_forward_type", "layer 'bn': forward_type", "layer 'bn': batch_norm_param.scale_bias"]
     assert CaffeNet(net).layers["bn"].type == "BatchNorm"

@@ -39,7 +39,7 @@ NUMBERS = ("0", "-1", "1", "3", "-2", "100", "2147483647", "4294967295", "0.5", 
 NUMBER, NAME = re.compile(r"(?<=: )-?[\d.]+"), re.compile(r'(?<=: )"\w+"')
 
 change = st.tuples(st.sampled_from(["number", "name", "drop", "repeat"]), st.floats(0, 1, exclude_max=True),
-                   st.floats(0, 1, exclude_max=True))  # fmt: skip
+                   st.floats(0, 1, exclude_max=True))
 
 
 def changed(text, kind, place, by):
@@ -80,7 +80,7 @@ def test_the_sound_one_is_sound(tmp_path):
     ("kernel_size: 4", "kernel_size: 4294967295", "layer 'dc' .Deconvolution.: "),
     ("shape { dim: 2 dim: 3 }", "shape { dim: 2 dim: -3 }", "layer 'dd' .DummyData.: "),
     ('type: "Im2col" bottom: "lrn"', 'type: "Convolution"', "layer 'im' .Convolution.: "),
-])  # fmt: skip
+])
 def test_the_layer_is_named(before, after, said):
     assert before in ZOO
     with pytest.raises(CaffeError, match=said):

@@ -22,7 +22,7 @@ def formats(golden):
 @pytest.mark.parametrize(("name", "generation"), [
     ("tiny_v0.caffemodel", "V0"), ("tiny_v1.caffemodel", "V1"), ("tiny_v2.caffemodel", "V2"),
     ("tiny_v2.caffemodel.h5", "HDF5"),
-])  # fmt: skip
+])
 def test_weights_of_every_generation(formats, name, generation):
     found = inspect(formats / name)
     with np.load(formats / "tiny.npz") as tiny:

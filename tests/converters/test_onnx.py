@@ -100,9 +100,9 @@ def test_values_keep_the_blobs_names(exported, tmp_path):
 def test_preprocessing_goes_into_the_graph(golden, tmp_path):
     formats = golden / "formats"
     arguments = ["convert", "caffemodel", formats / "tiny_v2.caffemodel", "-o", tmp_path / "tiny.safetensors",
-                 "--mean", "104,117,123", "--bgr", "--scale", "0.02"]  # fmt: skip
+                 "--mean", "104,117,123", "--bgr", "--scale", "0.02"]
     onnx = ["convert", "onnx", tmp_path / "tiny.safetensors", "--prototxt", formats / "tiny_v2.prototxt", "-o",
-            tmp_path / "tiny.onnx", "--preprocess", "--verify"]  # fmt: skip
+            tmp_path / "tiny.onnx", "--preprocess", "--verify"]
     for command in arguments, onnx:
         result = CliRunner().invoke(main, list(map(str, command)))
         assert result.exit_code == 0, result.output
@@ -117,7 +117,7 @@ def test_preprocessing_goes_into_the_graph(golden, tmp_path):
 
 @pytest.mark.parametrize(("preprocessing", "reason"), [
     (Preprocessing(), "nothing is known"), (Preprocessing(mean=(1, 2)), "2 means"),
-])  # fmt: skip
+])
 def test_preprocessing_that_does_not_fit_is_refused(golden, tmp_path, preprocessing, reason):
     from converters.onnx import write_onnx
 

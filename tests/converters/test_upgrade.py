@@ -189,7 +189,7 @@ def test_mixed_generations_are_refused():
     ("old", "new"),
     [("SGD", "SGD"), ("NESTEROV", "Nesterov"), ("ADAGRAD", "AdaGrad"), ("RMSPROP", "RMSProp"), ("ADADELTA", "AdaDelta"),
      ("ADAM", "Adam"), ("2", "AdaGrad")],
-)  # fmt: skip
+)
 def test_solver_types(old, new):
     solver = read_solver(f"solver_type: {old}")
     assert solver.type == new

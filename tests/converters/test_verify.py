@@ -51,14 +51,14 @@ def test_a_module_is_compared_layer_by_layer(formats, tmp_path):
 def test_onnx_is_compared_layer_by_layer(formats, tmp_path):
     pytest.importorskip("onnxruntime")
     lines = repro("convert", "onnx", formats / "tiny_v2.caffemodel", "--prototxt", formats / "tiny_v2.prototxt",
-                  "-o", tmp_path / "tiny.onnx", "--verify")  # fmt: skip
+                  "-o", tmp_path / "tiny.onnx", "--verify")
     assert [line.split()[2] for line in lines if line.startswith("CaffeNet, onnxruntime")] == LAYERS
 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".caffemodel"])
 def test_a_changed_weight_is_found(model, tmp_path, suffix):
     changed = converters.caffemodel.Caffemodel(model.net, {name: [a.copy() for a in arrays]
-                                                           for name, arrays in model.blobs.items()})  # fmt: skip
+                                                           for name, arrays in model.blobs.items()})
     changed.blobs["fc6"][1][0] += 1e-6
     write_weights(tmp_path / f"x{suffix}", changed)
     with pytest.raises(converters.CaffeError, match="fc6.*1 of 6|1 of .* comparisons differ, first fc6"):

@@ -58,7 +58,7 @@ def test_the_steps_of_fcn8s():
         "score_pool4": (16, ["pool4"]), "fuse_pool4": (16, ["upscore2", "score_pool4"]),
         "upscore_pool4": (8, ["fuse_pool4"]), "score_pool3": (8, ["pool3"]),
         "fuse_pool3": (8, ["upscore_pool4", "score_pool3"]), "upscore8": (1, ["fuse_pool3"]), "score": (1, ["upscore8"]),
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("name", ["voc-fcn8s", "siftflow-fcn8s", "nyud-fcn32s-color-hha", "voc-fcn-googlenet"])
@@ -90,7 +90,7 @@ def test_the_command(tmp_path):
     (["voc-fcn8s", "--size", "0x5"], "HEIGHTxWIDTH"),
     (["picture", "voc-fcn8s", "-o", "net.jpg"], "as .svg or .dot, not '.jpg'"),
     (["export", "voc-fcn9s", "net"], "no net 'voc-fcn9s'"),
-])  # fmt: skip
+])
 def test_mistakes_end_in_one_line(arguments, said, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     result = call(*arguments)

@@ -45,7 +45,7 @@ def test_a_directory_has_what_its_solver_names(name, tmp_path):
      {"siftflow_dir": "../data/sift-flow", "split": "trainval", "seed": 1337}),
     ("pascalcontext-fcn8s", "val", "pascalcontext_layers.PASCALContextSegDataLayer",
      {"voc_dir": "../data/pascal", "context_dir": "../data/pascal-context", "split": "val", "seed": 1337}),
-])  # fmt: skip
+])
 def test_data_layers_are_the_releases(name, file, layer, params, tmp_path):
     export(name, tmp_path, width=1 / 8)
     python = read_prototxt(tmp_path / f"{file}.prototxt").layer[0].python_param

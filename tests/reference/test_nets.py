@@ -35,7 +35,7 @@ def test_parameters_are_those_of_the_golden_nets(path):
 @pytest.mark.parametrize(("golden", "name"), [
     ("fcn32s_heavy", "voc-fcn32s"), ("fcn16s_heavy", "voc-fcn16s"), ("fcn8s_heavy", "voc-fcn8s"),
     ("fcn8s_atonce", "voc-fcn8s-atonce"),
-])  # fmt: skip
+])
 def test_layers_are_those_of_the_golden_training_nets(golden, name):
     """These are 1/16 as wide, but 1/128 at fc6 and fc7, have neither data layer nor dropout, and scale the pools earlier."""
     text = str(np.load(GOLDEN / "solver" / f"{golden}.npz")["net"])
@@ -61,7 +61,7 @@ def settings(layer):
     ("voc-fcn-alexnet", "caffenet", 57, 8, 355),
     ("voc-fcn32s", "vgg16", 134, 16, 404),
     ("voc-fcn-googlenet", "googlenet", 6, 22, 907),
-])  # fmt: skip
+])
 def test_architecture_table(fcn, classifier, parameters, conv_layers, field):
     """CVPR, table 1."""
     param = reference.net(fcn, "deploy")
@@ -100,7 +100,7 @@ def test_every_net_is_one_net_in_three_phases(name):
     nets = {phase: reference.net(name, phase, width=1 / 8) for phase in ("train", "val", "deploy")}
     assert nets["train"].layer == nets["val"].layer
     trained, deployed = ([layer for layer in nets[phase].layer if layer.type not in ("Input", "SoftmaxWithLoss", "Softmax")]
-                         for phase in ("train", "deploy"))  # fmt: skip
+                         for phase in ("train", "deploy"))
     if "googlenet" not in name or "fcn" in name:  # which trains with two classifiers more
         assert trained == deployed
     losses = sum(layer.type == "SoftmaxWithLoss" for layer in nets["train"].layer)
@@ -164,7 +164,7 @@ def test_classifiers_are_as_large_as_released():
     (lambda: reference.fcn(skips=("pool3", "pool4")), "pool4"),
     (lambda: reference.net("siftflow-fcn8s", num_classes=5), "sem.*geo"),
     (lambda: reference.net("voc-fcn8s", num_classes=0), "num_classes"),
-])  # fmt: skip
+])
 def test_mistakes_are_said(call, said):
     with pytest.raises(CaffeError, match=said):
         call()

@@ -21,7 +21,7 @@ TRAINED = [name for name in reference.names() if "-fcn" in name]
     ("siftflow-fcn8s", 1e-12, 0.99, 1, 300000, "siftflow-fcn16s"),
     ("pascalcontext-fcn8s", 1e-14, 0.99, 1, 300000, "pascalcontext-fcn16s"),
     ("nyud-fcn32s-color-d", 1e-10, 0.99, 1, 300000, "vgg16"),
-])  # fmt: skip
+])
 def test_solvers(name, base_lr, momentum, iter_size, max_iter, starts_from):
     solver = reference.solver(name)
     assert solver.base_lr == pytest.approx(base_lr, rel=1e-6) and solver.momentum == pytest.approx(momentum)
@@ -45,7 +45,7 @@ def test_every_net_has_a_solver_and_a_start(name):
 @pytest.mark.parametrize(("name", "iterations"), [
     ("voc-fcn8s", 100000), ("voc-fcn8s-atonce", 300000), ("nyud-fcn32s-hha", 100000), ("siftflow-fcn32s", 100000),
     ("pascalcontext-fcn32s", 400000),
-])  # fmt: skip
+])
 def test_loops_are_the_releases(name, iterations):
     _, rounds, steps = reference.schedule(name)
     assert rounds * steps == iterations
@@ -88,7 +88,7 @@ def test_rows_name_nets_and_percentages():
     ("siftflow-sem", 33, "awning", "window"),
     ("siftflow-geo", 3, "sky", "vertical"),
     ("pascalcontext", 60, "background", "wood"),
-])  # fmt: skip
+])
 def test_classes(name, count, first, last):
     classes = reference.classes(name)
     assert len(set(classes)) == len(classes) == count
@@ -103,7 +103,7 @@ def test_classes(name, count, first, last):
     ("nyud-test", 654, "5001"),
     ("siftflow-trainval", 2486, "forest_for121"),
     ("siftflow-test", 200, "coast_natu975"),
-])  # fmt: skip
+])
 def test_splits(name, count, first):
     ids = reference.split(name)
     assert len(set(ids)) == len(ids) == count

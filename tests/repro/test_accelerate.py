@@ -16,7 +16,7 @@ VGG = [
     "voc-fcn32s", "voc-fcn16s", "voc-fcn8s", "voc-fcn8s-atonce", "voc-fcn-pool5", "voc-fcn-pool4", "voc-fcn-pool3",
     "pascalcontext-fcn8s", "siftflow-fcn32s", "siftflow-fcn16s", "siftflow-fcn8s", "nyud-fcn32s-color-d",
     "nyud-fcn32s-color-hha",
-]  # fmt: skip
+]
 OTHERS = ["voc-fcn-alexnet", "voc-fcn-googlenet"]
 
 

@@ -112,7 +112,7 @@ def test_a_process_ends_with_status_2_and_no_traceback(voc_set, truncated, tmp_p
     ["evaluate", "--weights", "absent.caffemodel", "--data", "."],
     ["segment", "absent.jpg", "--weights", __file__],
     ["convert", "caffemodel", "absent.caffemodel", "-o", "out.npz"],
-])  # fmt: skip
+])
 def test_a_missing_path_is_named(arguments, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert_refused(call(*arguments), "absent", "does not exist")
@@ -231,7 +231,7 @@ def test_an_output_that_cannot_be_written(voc_set, classifier, fcn_weights, tmp_
     assert_refused(evaluate(voc_set, fcn_weights(), "-o", taken / "scores.json"), taken)
     assert_refused(evaluate(voc_set, fcn_weights(), "-o", folder), folder)
     assert_refused(call("segment", voc_set / "JPEGImages", "--net", "voc-fcn32s", "--weights", fcn_weights(), "-o",
-                        taken / "labels"), taken)  # fmt: skip
+                        taken / "labels"), taken)
     assert_refused(call("convert", "caffemodel", classifier, "-o", taken / "weights.npz"), taken)
     reproduce = ("reproduce", "voc-fcn32s", "--data", voc_set, "--weights", classifier)
     assert_refused(call(*reproduce, "--run", taken / "run"), taken)
@@ -245,7 +245,7 @@ def test_a_full_disk_leaves_nothing_behind(name, voc_set, classifier, tmp_path):
                "resource.setrlimit(resource.RLIMIT_FSIZE, (50000, 50000)); from repro.cli import main; main(sys.argv[1:])")
     arguments = ["convert", "caffemodel", classifier, "-o", tmp_path / f"out{name}"] if name != "train" else [
         "train", "voc-fcn32s", "--data", voc_set, "--weights", classifier, "-o", tmp_path, "--width", str(WIDTH),
-        "--iterations", "1", "--snapshot-every", "1", "--threads", "1"]  # fmt: skip
+        "--iterations", "1", "--snapshot-every", "1", "--threads", "1"]
     result = subprocess.run([sys.executable, "-c", limited, *arguments], capture_output=True, text=True)
     assert result.returncode == 2, result.stderr
     assert len(result.stderr.splitlines()) == 1 and result.stderr.startswith("Error: ")

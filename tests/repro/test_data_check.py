@@ -55,7 +55,7 @@ def test_every_fault_is_named_and_the_rest_is_read(voc):
     ("", "the list is empty"),
     ("train_0\ntrain_0\n", "train_0 is already on line 1"),
     ("gone\n", "there is no JPEGImages/gone.jpg"),
-])  # fmt: skip
+])
 def test_bad_lists(voc, text, message):
     (voc / "ImageSets/Segmentation/train.txt").write_text(text)
     done = run(voc)
@@ -76,7 +76,7 @@ def test_overlaps_are_said(voc, tmp_path):
     ("nyud-fcn32s-color-hha", write_nyud, "segmentation/img_5002.mat", "labels", "has no variable segmentation"),
     ("siftflow-fcn8s", write_siftflow, "GeoLabels/spatial_envelope_256x256_static_8outdoorcategories/coast_a1.mat", "T",
      "has no variable S"),
-])  # fmt: skip
+])
 def test_other_sets(tmp_path, net, write, broken, key, message):
     write(tmp_path)
     assert run(tmp_path, "--net", net).exit_code == 0

@@ -135,7 +135,7 @@ def test_a_shift_hurts_the_boundary_most(tmp_path, shared):
 @pytest.mark.parametrize(("net", "write", "classes"), [
     ("nyud-fcn32s-color", write_nyud, 40), ("nyud-fcn32s-hha", write_nyud, 40), ("nyud-fcn32s-color-d", write_nyud, 40),
     ("nyud-fcn32s-color-hha", write_nyud, 40), ("siftflow-fcn8s", write_siftflow, 33),
-])  # fmt: skip
+])
 def test_every_family_is_scored_on_its_own_set(tmp_path, net, write, classes):
     write(tmp_path / "data", split="test", **({"ids": ("9001", "9002")} if net.startswith("nyud") else {}))
     weights = write_narrow(tmp_path / "net.caffemodel", net)

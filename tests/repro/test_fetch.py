@@ -166,7 +166,7 @@ def test_refusals_are_said(server, model, tmp_path, answer, message):
     ("set.tgz", b"garbage" * 1000, {}, "no tar archive"),
     ("net.caffemodel", b"x" * 100, {"bytes": 99}, "not 99"),
     ("set.tar", archive({"a": b"1"}, "w"), {"md5": "0" * 32}, "hash"),
-])  # fmt: skip
+])
 def test_garbage_is_refused_and_not_kept(server, tmp_path, file, content, known, message):
     assert message in refusal(fetch, "name", served(server, file, content, **known), tmp_path, retries=1)
     assert not (tmp_path / file).exists() and not (tmp_path / "name").exists()
@@ -207,7 +207,7 @@ def device(name):
     ({"d": device("d")}, None, "outside"),
     ({"l": link("l", "sub"), "l/../../out": b"1"}, None, "outside"),
     ({"a": b"1" * 60, "b": b"2" * 60}, 100, "b: unpacks to more than"),
-])  # fmt: skip
+])
 def test_dishonest_archives_leave_nothing(tmp_path, members, most, message):
     path = tmp_path / "set.tgz"
     path.write_bytes(archive(members))

@@ -60,7 +60,7 @@ def test_a_script_for_completion(shell):
     ("repro in", {"inspect"}),
     ("repro evaluate --li", {"--limit"}),
     ("repro reference show voc-fcn8", {"voc-fcn8s", "voc-fcn8s-atonce"}),
-])  # fmt: skip
+])
 def test_completion(words, expected):
     typed = words.split()
     settings = {"_REPRO_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(len(typed) - 1)}

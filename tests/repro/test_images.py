@@ -100,7 +100,7 @@ def test_palette_is_the_development_kit_s():
     # background, aeroplane, bottle, cow, person, tv/monitor, void
     assert colours[[0, 1, 5, 10, 15, 20, 255]].tolist() == [
         [0, 0, 0], [128, 0, 0], [128, 0, 128], [64, 128, 0], [192, 128, 128], [0, 64, 128], [224, 224, 192],
-    ]  # fmt: skip
+    ]
 
 
 def test_palette_equals_that_of_the_real_label_images(shared):

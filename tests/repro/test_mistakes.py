@@ -44,18 +44,18 @@ def test_2_a_caffemodel_for_a_prototxt(golden, tmp_path):
 def test_3_swapped_arguments(golden, photographs, fcn_weights, tmp_path):
     prototxt, weights, out = golden / "formats/tiny_v1.prototxt", golden / "formats/tiny_v1.caffemodel", tmp_path / "out"
     assert_refused(call("convert", "caffemodel", prototxt, "--prototxt", weights, "-o", out / "net.npz"), prototxt,
-                   "is text (a prototxt or a web page?), not a caffemodel; are the arguments swapped?")  # fmt: skip
+                   "is text (a prototxt or a web page?), not a caffemodel; are the arguments swapped?")
     assert_refused(call("convert", "pytorch", weights, "--prototxt", prototxt, "-o", out / "net.caffemodel"), weights,
-                   "give a .safetensors or a .pt")  # fmt: skip
+                   "give a .safetensors or a .pt")
     assert_refused(segment([fcn_weights()], photographs / "a.png", out), photographs / "a.png", "is an image",
-                   "are the arguments swapped?")  # fmt: skip
+                   "are the arguments swapped?")
     assert not out.exists()
 
 
 def test_4_a_missing_extra(golden, tmp_path):
     without = "import sys; sys.modules['onnxscript'] = None; from repro.cli import main; main(sys.argv[1:])"
     arguments = ["convert", "onnx", golden / "formats/tiny_v1.caffemodel", "--prototxt", golden / "formats/tiny_v1.prototxt",
-                 "-o", tmp_path / "net.onnx"]  # fmt: skip
+                 "-o", tmp_path / "net.onnx"]
     result = subprocess.run([sys.executable, "-c", without, *arguments], capture_output=True, text=True)
     assert result.returncode == 2 and len(result.stderr.splitlines()) == 1
     assert "pip install 'caffe-fcn[onnx]'" in result.stderr
@@ -83,7 +83,7 @@ def test_6_an_unwritable_folder(photographs, fcn_weights, tmp_path):
     for folder in (taken / "out", "/proc/out"):
         assert_refused(segment([photographs], fcn_weights(), folder), f"{folder}/a.png: cannot be written", "choose another")
         assert_refused(call("convert", "caffemodel", WEIGHTS, "-o", f"{folder}/net.npz"), f"{folder}/net.npz",
-                       "choose another place")  # fmt: skip
+                       "choose another place")
     assert taken.read_text() == "mine"
 
 
@@ -98,7 +98,7 @@ def test_7_a_corrupt_image_in_the_middle_of_a_folder(photographs, fcn_weights, t
 def test_8_weights_of_another_net(photographs, fcn_weights, tmp_path):
     weights = fcn_weights()
     assert_refused(segment([photographs], weights, tmp_path / "out", net="voc-fcn16s"), weights,
-                   "not the weights of voc-fcn16s: it lacks")  # fmt: skip
+                   "not the weights of voc-fcn16s: it lacks")
     assert_refused(segment([photographs], WEIGHTS, tmp_path / "out"), WEIGHTS, "not the weights of voc-fcn32s")
     assert not (tmp_path / "out").exists()
 

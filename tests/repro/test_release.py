@@ -46,7 +46,7 @@ def train(solver, *weights, more=()):
 
 
 @pytest.mark.parametrize("name", ["voc-fcn8s-atonce", "nyud-fcn32s-hha", "nyud-fcn32s-color-d", "siftflow-fcn32s",
-                                  "pascalcontext-fcn32s"])  # fmt: skip
+                                  "pascalcontext-fcn32s"])
 def test_a_directory_trains_from_the_classifier(name, release, classifier):
     result, written = train(release(name), classifier, more=["--base-lr", 1e-6])
     assert result.exit_code == 0, result.output
@@ -134,7 +134,7 @@ def test_paths_are_seen_from_the_working_directory_first(release, tmp_path, monk
     ("data/sbdd", "data/sbd", "../data/sbd/dataset is neither in the working directory nor seen from"),
     ('type: "Python"', 'type: "HDF5Data"', "one Python data layer .* there is 'data' .HDF5Data"),
     ('  top: "label"\n', "", "two tops"),
-])  # fmt: skip
+])
 def test_what_cannot_be_run_is_said(before, after, said, release):
     solver = release("voc-fcn32s")
     net = solver.parent / "train.prototxt"

@@ -223,7 +223,7 @@ def test_scoring_what_is_trained_on_is_refused(paper_sets, classifier):
 
 @pytest.mark.parametrize("given", [
     ("data",), ("sbd",), ("weights",), ("data", "sbd"), ("data", "weights"), ("sbd", "weights"),
-])  # fmt: skip
+])
 def test_it_says_what_is_missing_and_where_it_comes_from(paper_sets, classifier, tmp_path, given):
     options = dict(zip(("data", "sbd", "weights"), (*paper_sets, classifier), strict=True))
     arguments = [part for name in given for part in (f"--{name}", str(options[name]))]

@@ -102,7 +102,7 @@ def test_a_tensor_as_caffe_is_fed_gives_the_same_labels_and_no_warning(fcn_weigh
     (lambda pixels: fed(pixels, mean=(0, 0, 0)), "mean was not subtracted"),
     (lambda pixels: fed(pixels, order=(0, 1, 2), mean=(122.67892, 116.66877, 104.00699)), "red first"),
     (lambda pixels: 2 * fed(pixels), "farther than a photograph"),
-])  # fmt: skip
+])
 def test_a_tensor_made_for_another_net_is_warned_of(fcn_weights, photograph, mistake, says):
     net = repro.load("voc-fcn32s", fcn_weights())
     with pytest.warns(UserWarning, match=says) as warned:

@@ -211,7 +211,7 @@ def caffe_run(param, blobs, batches, iterations):
     'type: "RMSProp" base_lr: 0.1 rms_decay: 0.8 weight_decay: 0.01 delta: 1e-3',
     'type: "AdaDelta" base_lr: 1 momentum: 0.9 weight_decay: 0.01 delta: 1e-3',
     'type: "Adam" base_lr: 0.05 momentum: 0.9 momentum2: 0.99 weight_decay: 0.01 delta: 1e-6 iter_size: 2',
-])  # fmt: skip
+])
 def test_each_solver_type_as_caffes_formulas(param):
     param += ' lr_policy: "fixed"'
     batches = draw_batches(36)
@@ -306,7 +306,7 @@ def test_a_loss_that_is_no_number_stops_before_the_weights_are_spoilt(value):
     ('base_lr: 1 lr_policy: "poly" power: 1', "positive max_iter"),
     ('type: "AdaGrad" base_lr: 1 momentum: 0.9 lr_policy: "fixed"', "AdaGrad takes no momentum"),
     ('type: "RMSProp" base_lr: 1 momentum: 0.9 lr_policy: "fixed"', "RMSProp takes no momentum"),
-])  # fmt: skip
+])
 def test_what_caffe_refuses_is_refused(param, says):
     with pytest.raises(CaffeError, match=says):
         linear(param, [])

@@ -68,7 +68,7 @@ def test_the_check_passes_where_the_number_is_what_is_measured(miniature, tmp_pa
 @pytest.mark.parametrize(("scale", "mean_iu", "verdict", "status"), [
     ("paper", 0.6501, "ok", 0), ("paper", 0.649, "FAILED", 1), ("paper", 0.661, "FAILED", 1),
     ("paper", float("nan"), "FAILED", 1), ("miniature", 0.1, "skipped", 0),
-])  # fmt: skip
+])
 def test_runs_are_held_to_the_paper(tmp_path, scale, mean_iu, verdict, status):
     (tmp_path / "voc-fcn8s").mkdir()
     results = {"scale": scale, "stages": {"voc-fcn8s": {"mean_iu": mean_iu}}}
@@ -141,7 +141,7 @@ def test_sets_are_found_where_their_archives_have_them(tmp_path):
 @pytest.mark.parametrize(("arguments", "message"), [
     (("--at", "voc-fcn99=x"), "voc-fcn99"), (("--at", "voc2011"), "not NAME=PATH"),
     (("--at", "voc2011=/nowhere/at/all"), "no such file or directory"),
-])  # fmt: skip
+])
 def test_mistakes_are_said(arguments, message):
     done = repro("verify", *arguments)
     assert done.exit_code == 2 and message in done.stderr

@@ -27,7 +27,7 @@ def crops(net):
     ("voc-fcn-alexnet", {"score": [18]}),
     ("nyud-fcn32s-color-hha", {"score": [19]}),
     ("siftflow-fcn16s", {"score_pool4_semc": [5], "score_sem": [27], "score_pool4_geoc": [5], "score_geo": [27]}),
-])  # fmt: skip
+])
 def test_crop_offsets_of_the_release(name, offsets):
     assert crops(reference.net(name)) == offsets
 
@@ -38,7 +38,7 @@ def test_crop_offsets_of_the_release(name, offsets):
     ("voc-fcn-googlenet", "inception_5b/output", 715),
     ("googlenet", "pool5/7x7_s1", 907),
     ("voc-fcn8s", "pool3", 44),
-])  # fmt: skip
+])
 def test_receptive_fields(name, blob, field):
     assert receptive_field(reference.net(name, "deploy"), blob) == field
 
@@ -77,7 +77,7 @@ def test_a_gradient_reaches_exactly_the_receptive_field():
 
 @pytest.mark.parametrize(("name", "summed"), [
     ("voc-fcn32s", 1), ("voc-fcn8s", 3), ("voc-fcn-alexnet", 1), ("voc-fcn-googlenet", 1), ("voc-fcn-pool4", 1),
-])  # fmt: skip
+])
 def test_scores_lie_over_the_image(name, summed):
     """A net of averages, bilinear at its end, gives a ramp back where it is: so every crop is at its place."""
     param = reference.net(name, "deploy", num_classes=1, width=1 / 64)
@@ -119,7 +119,7 @@ def test_legacy_height_and_width_map_each_axis():
     ('layer { name: "a" type: "InnerProduct" bottom: "data" top: "a" inner_product_param { num_output: 1 } }',
      "a", "data", "no chain"),
     ("", "nowhere", "data", "nowhere"),
-])  # fmt: skip
+])
 def test_what_cannot_be_aligned_is_said(layers, bottom, top, said):
     with pytest.raises(CaffeError, match=said):
         crop_offset(describe(layers), bottom, top)
