@@ -6,6 +6,7 @@ Every process runs the whole command; what they must share goes through here. A 
 
 import os
 import re
+import signal
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -26,6 +27,8 @@ def joined(device="cpu"):
         return
     with _others_are_needed():
         dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
+    # torchrun ends the others when one process has died; whichever notices first is to say so.
+    signal.signal(signal.SIGTERM, _told_to_stop)
     try:
         yield
     finally:
@@ -100,8 +103,15 @@ def _others_are_needed():
     try:
         yield
     except RuntimeError as error:
-        where = f"rank {rank()} of {ranks()}: " if dist.is_initialized() else ""
         # gloo begins with its own source file and ends with advice.
-        reason = re.sub(r"^\[\S*\] ", "", str(error).splitlines()[0]).partition(". ")[0]
-        raise CaffeError(f"{where}another process of this run has ended or cannot be reached ({reason}); look for its own "
-                         "message. Training goes on from the newest snapshot with --resume") from None
+        raise _alone(re.sub(r"^\[\S*\] ", "", str(error).splitlines()[0]).partition(". ")[0]) from None
+
+
+def _told_to_stop(number, frame):
+    raise _alone("torchrun stops this one")
+
+
+def _alone(reason):
+    where = f"rank {rank()} of {ranks()}: " if dist.is_initialized() else ""
+    return CaffeError(f"{where}another process of this run has ended or cannot be reached ({reason}); look for its own "
+                      "message. Training goes on from the newest snapshot with --resume")

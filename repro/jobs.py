@@ -35,7 +35,8 @@ class Job:
 
     scale: "miniature", "paper" (the published sets in full) or "own" (anything else).
     sets: {stage: Sets}, in the order of training. weights: the classifier's, that the first stages start from.
-    iterations and base_lr: {stage: number}; a stage that is not in them trains as published.
+    iterations and base_lr: {stage: number}; a stage that is not in them trains as published. schemes: names of
+    `repro.schemes`, by which every stage is trained.
     """
 
     scale: str
@@ -47,6 +48,7 @@ class Job:
     base_lr: dict = field(default_factory=dict)
     fill_missing: str | None = None
     mirror: bool = False
+    schemes: tuple = ()
 
     @property
     def stages(self):
@@ -61,7 +63,7 @@ class Job:
         return {"scale": self.scale, "classes": sets.num_classes, "width": self.width, "seed": self.seed,
                 "train_images": len(sets.train), "val_images": len(next(iter(sets.val.values()))),
                 "weights": Path(self.weights).name, "mirror": self.mirror, "fill_missing": self.fill_missing,
-                "iterations": self.iterations, "base_lr": self.base_lr}
+                "iterations": self.iterations, "base_lr": self.base_lr, "schemes": list(self.schemes) or None}
 
 
 def stages_of(net):
@@ -125,7 +127,8 @@ def real_job(net, data=None, sbd=None, weights=None, context=None, image_scale=1
                 refuse_trained(dataset, set(train.ids))
         sets[stage] = Sets(train, val)
     width = sizes_of(read_caffemodel(weights).blobs)["width"]
-    published = not own and width == 1 and image_scale == 1 and limit is None and not force
+    as_published = width == 1 and image_scale == 1 and limit is None and not force and not options.get("schemes")
+    published = as_published and not own
     return Job("paper" if published else "own", sets, Path(weights), width, **options)
 
 

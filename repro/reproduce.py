@@ -10,6 +10,7 @@ import torch
 import reference
 from converters import CaffeError, CaffeFileError, CaffeNet, write_caffemodel
 from converters.files import written_whole
+from repro import schemes
 from repro.data import Feed
 from repro.data.published import left_out, score_blob
 from repro.evaluation import evaluate
@@ -53,19 +54,20 @@ def reproduce(job, folder):
 
 def _run_stage(job, stage, folder, announce):
     sets, schedule = job.sets[stage], reference.schedule(stage)
-    net = CaffeNet(reference.net(stage, "train", num_classes=sets.num_classes, width=job.width), "train")
+    description, param = schemes.described(job.schemes, stage, sets.train, folder / stage, sets.num_classes, job.width,
+                                           job.base_lr.get(stage))
+    net = CaffeNet(description, "train")
     net.param.name = job.title(stage)
     weights = [_weights_of(start, folder) for start in schedule.starts_from if start in job.sets] or [job.weights]
     report = prepare(net, weights, job.fill_missing)
     with written_whole(folder / stage / "surgery.txt") as temporary:
         temporary.write_text(f"{_banner(job)}{' and '.join(map(str, weights))} to {stage}\n{report}\n")
-    param, published = reference.solver(stage), schedule.rounds * schedule.steps
+    published = schedule.rounds * schedule.steps
     iterations = job.iterations.get(stage, published)
-    paper = f"{published} at {param.base_lr:g}"
-    param.base_lr = job.base_lr.get(stage, param.base_lr)
+    paper = f"{published} at {reference.solver(stage).base_lr:g}"
     announce(f"{job.title(stage)}: {iterations} iterations at rate {param.base_lr:g} (the paper's: {paper})")
     began = time.monotonic()
-    with Feed(sets.train, seed=1337 + job.seed, mirror=job.mirror) as feed:
+    with Feed(sets.train, seed=1337 + job.seed, mirror=job.mirror, sampling=schemes.sampling(job.schemes)) as feed:
         solver = Solver(param, net, feed)
         loss = train(solver, folder / stage, iterations, every=max(50, min(param.snapshot or 4000, iterations // 4)))
     write_caffemodel(_weights_of(stage, folder), net.param, net.to_blobs())

@@ -8,7 +8,6 @@ import torch
 import reference
 from converters import CaffeError, CaffeNet, read_caffemodel, write_caffemodel
 from converters.caffe_pb2 import SolverParameter
-from reference.schemes import SAMPLED
 from reference.sizes import sizes_of
 from repro import distributed, schemes
 from repro.data import Dataset, Feed, open_voc
@@ -88,13 +87,10 @@ def published(net, data, folder, weights=None, width=None, split="train", test_s
 
     Scored is the list `test_split`, unless told val where there is one, after each round of the release's.
     """
-    dataset, solver = open_voc(data, split, scale=image_scale), reference.solver(net)
+    dataset = open_voc(data, split, scale=image_scale)
     width = width or (sizes_of(read_caffemodel(weights[0]).blobs)["width"] if weights else 1)
-    param = reference.net(net, "train", num_classes=dataset.num_classes, width=width)
-    schemes.apply(names, net, param, solver, base_lr)
-    if "balanced" in names:
-        schemes.balance(param, dataset, folder)
-    feed = Feed(dataset, seed=1337 + seed, mirror=mirror, jitter=jitter, sampling=SAMPLED if "sampled" in names else 1.0,
+    param, solver = schemes.described(names, net, dataset, folder, dataset.num_classes, width, base_lr)
+    feed = Feed(dataset, seed=1337 + seed, mirror=mirror, jitter=jitter, sampling=schemes.sampling(names),
                 share=distributed.share())
     val = None
     if test_split or (Path(data) / "ImageSets" / "Segmentation" / "val.txt").exists():

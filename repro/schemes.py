@@ -1,7 +1,6 @@
 """The papers' ways of training, each a change of a net's description and of its solver, in Caffe's own terms.
 
-    param = reference.net("voc-fcn8s", "train")
-    solver = reference.solver("voc-fcn8s")
+    param, solver = reference.net("voc-fcn8s", "train"), reference.solver("voc-fcn8s")
     schemes.apply(["accumulated", "fixed-trunk"], "voc-fcn8s", param, solver)
 
 Staged and at-once training are other nets; sampling is the Feed's and, by more passes an iteration, the solver's.
@@ -28,8 +27,7 @@ INFOGAIN = "infogain-{label}.binaryproto"
 ALTERNATIVES = ({"staged", "at-once"}, set(BATCHES), {"fixed-interpolation", "learned-interpolation"})
 
 
-def check(names):
-    """CaffeError where two of these schemes exclude each other."""
+def _check(names):
     for group in ALTERNATIVES:
         both = [name for name in names if name in group]
         if len(both) > 1:
@@ -38,6 +36,7 @@ def check(names):
 
 def stages(names, net):
     """The nets to train one from the other, the last being what `net` is by these schemes."""
+    _check(names)
     if "at-once" in names:
         atonce = net if net.endswith("-atonce") else f"{net}-atonce"
         if atonce not in reference.names():
@@ -46,12 +45,30 @@ def stages(names, net):
     return stages_of(net) if "staged" in names else [net]
 
 
+def described(names, net, dataset, folder, num_classes, width=1, base_lr=None):
+    """(NetParameter, SolverParameter) of a published net that is trained by these schemes on a Dataset.
+
+    folder: takes the files that they need. num_classes and width as in `reference.net`, base_lr as in `apply`.
+    """
+    param, solver = reference.net(net, "train", num_classes=num_classes, width=width), reference.solver(net)
+    apply(names, net, param, solver, base_lr)
+    if "balanced" in names:
+        balance(param, dataset, folder)
+    return param, solver
+
+
+def sampling(names):
+    """The share of the coarsest scores' cells whose labels the Feed keeps."""
+    return SAMPLED if "sampled" in names else 1.0
+
+
 def apply(names, net, param, solver, base_lr=None):
     """Change a NetParameter and a SolverParameter, those of the published `net`, to what these schemes make of them.
 
-    base_lr: the learning rate, whatever the schemes have. CaffeError for a scheme that the net cannot be trained by, or
-    without a published rate where none is given.
+    base_lr: the learning rate, whatever the schemes have. CaffeError for schemes that exclude each other or that the net
+    cannot be trained by, or without a published rate where none is given.
     """
+    _check(names)
     for name in names:
         if name in BATCHES:
             _batches(BATCHES[name], net, param, solver, base_lr)

@@ -84,6 +84,7 @@ def train(solver, folder, iterations, every=0, score=None, score_every=0, caffes
             if interrupted or every and (solver.iter % every == 0 or solver.iter == iterations):
                 save_snapshot(solver, folder, caffes_prefix)
             if interrupted:
+                say(f"{title}: stopped after iteration {solver.iter}, whose snapshot is in {folder}")
                 raise KeyboardInterrupt
             score_when_due()
     return log.mean_loss(solver.losses.maxlen)

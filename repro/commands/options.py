@@ -36,6 +36,16 @@ threads = click.option("--threads", type=click.IntRange(1), expose_value=False, 
 seed = click.option("--seed", type=int, default=0, show_default=True, help="of drawing, filling, dropout and data order")
 
 
+# What `repro.schemes` knows, said here too since that needs torch.
+SCHEMES = ("accumulated", "online", "heavy", "fixed-trunk", "fixed-interpolation", "learned-interpolation", "sampled",
+           "balanced")
+
+
+def scheme(*more):
+    return click.option("--scheme", multiple=True, type=click.Choice([*more, *SCHEMES]),
+                        help="train as the papers tried it; several may be given")
+
+
 class Named(click.ParamType):
     """NAME=VALUE, as a pair; `form` says so in help and errors."""
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from converters.errors import CaffeError
-from repro.commands.options import existing, seed, threads
+from repro.commands.options import existing, scheme, seed, threads
 
 
 class PerStage(click.ParamType):
@@ -34,11 +34,12 @@ class PerStage(click.ParamType):
 @click.option("--fill-missing", metavar="FILLER", help="fill layers that the weights lack, as msra or xavier do")
 @click.option("--image-scale", default=1.0, show_default=True, help="size of the images against that on disk")
 @click.option("--mirror", is_flag=True, help="mirror half of the training images (the paper saw no gain)")
+@scheme()
 @click.option("--limit", type=int, help="score only so many validation images")
 @click.option("--force", is_flag=True, help="score images that are trained on too")
 @seed
 @threads
-def command(net, run, data, sbd, context, weights, iterations, base_lr, seed, **options):
+def command(net, run, data, sbd, context, weights, iterations, base_lr, seed, scheme, **options):
     """Train NET (voc-fcn8s unless told) and the nets it starts from, and score each beside the paper's numbers.
 
     With no data at hand this is the miniature: pictures drawn for it, nets of an eighth of the width, a few minutes. Its
@@ -55,10 +56,10 @@ def command(net, run, data, sbd, context, weights, iterations, base_lr, seed, **
     overrides = {"iterations": _per_stage(iterations, stages, "--iterations"),
                  "base_lr": _per_stage(base_lr, stages, "--base-lr")}
     if data or sbd or weights or context:
-        job = real_job(net, data, sbd, weights, context, seed=seed, **overrides, **options)
+        job = real_job(net, data, sbd, weights, context, seed=seed, schemes=scheme, **overrides, **options)
     else:
-        for name, value in options.items():
-            if value not in (None, False, 1.0):
+        for name, value in {**options, "scheme": scheme}.items():
+            if value not in (None, False, 1.0, ()):
                 raise CaffeError(f"--{name.replace('_', '-')} is for one's own data: give --data and --weights too")
         job = miniature_job(net, folder, seed, **overrides)
     reproduce(job, folder)

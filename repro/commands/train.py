@@ -6,10 +6,7 @@ from pathlib import Path
 import click
 
 from converters.errors import CaffeError
-from repro.commands.options import existing, seed, threads
-
-SCHEMES = ("staged", "at-once", "accumulated", "online", "heavy", "fixed-trunk", "fixed-interpolation",
-           "learned-interpolation", "sampled", "balanced")
+from repro.commands.options import existing, scheme, seed, threads
 
 # What a directory's prototxts say, not options.
 OF_THE_SOLVER = ("data", "split", "test_split", "width", "image_scale", "mirror", "jitter", "scheme")
@@ -35,8 +32,7 @@ OF_THE_SOLVER = ("data", "split", "test_split", "width", "image_scale", "mirror"
 @click.option("--iterations", type=click.IntRange(1), help="[default: the solver's max_iter]")
 @click.option("--base-lr", type=float, help="learning rate  [default: the solver's]")
 @click.option("--iter-size", type=click.IntRange(1), help="passes an iteration, of each process  [default: the solver's]")
-@click.option("--scheme", multiple=True, type=click.Choice(SCHEMES),
-              help="train as the papers tried it; several may be given")
+@scheme("staged", "at-once")
 @click.option("--width", type=float, help="the trunk's channels against the published net's  [default: the weights']")
 @click.option("--fill-missing", metavar="FILLER", help="fill layers that the weights lack, as msra or xavier do")
 @click.option("--no-interp", is_flag=True, help="leave the upsampling layers as the weights have them")
@@ -99,14 +95,11 @@ def command(context, net, weights, output, resume, snapshot, snapshot_every, tes
 
 
 def _check(context, net, is_directory, scheme, base_lr, snapshot, data):
-    from repro import schemes
-
     given = [name for name in OF_THE_SOLVER if context.get_parameter_source(name).name != "DEFAULT"]
     if is_directory and given:
         raise CaffeError(f"--{given[0].replace('_', '-')} is for a published net: {net} says what it trains on")
     if not is_directory and data is None:
         raise CaffeError(f"'{net}' wants --data, a folder in VOC layout; or give the path of a solver.prototxt")
-    schemes.check(scheme)
     if "staged" in scheme and (base_lr or snapshot):
         raise CaffeError(f"--{'base-lr' if base_lr else 'snapshot'} is one net's, but --scheme staged trains several: leave "
                          "one of them out")

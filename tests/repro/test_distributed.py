@@ -21,7 +21,7 @@ from converters import CaffeNet
 from repro import Solver, distributed
 from repro.data import Feed, open_voc
 from repro.evaluation import evaluate
-from repro.training import prepare, save_snapshot, train
+from repro.training import newest_snapshot, prepare, save_snapshot, train
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["repro.training", "repro.evaluation", "torch.utils.tensorboard"])
@@ -117,6 +117,28 @@ def test_every_rank_goes_on_with_its_own_random_numbers(voc_set, classifier, tog
     assert first[1] != second[1]
     states = load_file(tmp_path / "run" / "iter_2.safetensors")["random_state"]
     assert len(states) == 2 and not torch.equal(*states)
+
+
+class PressedOnce(Feed):
+    """Ctrl-C on the last rank alone, while it takes its third image."""
+
+    def __next__(self):
+        blobs = super().__next__()
+        if distributed.rank() and self.consumed == 3 * distributed.ranks():
+            signal.raise_signal(signal.SIGINT)
+        return blobs
+
+
+def interrupted(data, weights, folder):
+    built = build(data, weights, 1)
+    with PressedOnce(open_voc(data, "train"), share=distributed.share()) as feed, pytest.raises(KeyboardInterrupt):
+        train(solver := Solver(built.param, built.net, feed), folder, 100, every=50)
+    return solver.iter
+
+
+def test_ctrl_c_on_one_rank_stops_all_after_the_same_iteration(voc_set, classifier, together, tmp_path):
+    assert together(2, interrupted, voc_set, classifier, tmp_path / "run") == [3, 3]
+    assert newest_snapshot(tmp_path / "run").name == "iter_3.safetensors"
 
 
 def matrix(data, weights):

@@ -1,6 +1,7 @@
 """The papers' ways of training: what each makes of a net and its solver, and that `repro train` runs them all."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ import reference
 from converters import CaffeError, CaffeNet, read_blob, read_caffemodel
 from repro import schemes
 from repro.cli import main
-from repro.commands.train import SCHEMES
+from repro.commands.options import SCHEMES
 from repro.data import Feed, open_voc
 
 
@@ -106,14 +107,14 @@ def test_sampling_keeps_whole_cells_and_half_of_the_labels(tmp_path):
 def test_what_excludes_each_other_is_refused():
     for names in (("heavy", "online"), ("staged", "at-once"), ("fixed-interpolation", "learned-interpolation")):
         with pytest.raises(CaffeError, match=f"{names[0]} and {names[1]} exclude each other"):
-            schemes.check(names)
+            schemes.stages(names, "voc-fcn8s")
     with pytest.raises(CaffeError, match="no scheme 'lazy'"):
         applied("lazy")
     with pytest.raises(CaffeError, match="not trained at once"):
         schemes.stages(["at-once"], "nyud-fcn32s-color")
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", ["staged", "at-once", *SCHEMES])
 def test_each_is_one_option_away(scheme, voc_set, classifier, tmp_path):
     net = {"staged": "voc-fcn16s", "learned-interpolation": "voc-fcn16s", "at-once": "voc-fcn8s"}.get(scheme, "voc-fcn32s")
     result = CliRunner().invoke(main, [str(part) for part in (
@@ -132,3 +133,15 @@ def test_each_is_one_option_away(scheme, voc_set, classifier, tmp_path):
             assert [row["rate"][:3] for row in csv.DictReader(file)] == ["9.9", "9.9"]  # 1e-12, as float32
     if scheme == "balanced":
         assert (tmp_path / "infogain-label.binaryproto").exists()
+
+
+def test_a_reproduction_by_schemes_is_not_called_the_papers(voc_set, classifier, tmp_path):
+    arguments = ["reproduce", "voc-fcn32s", "--run", tmp_path, "--data", voc_set, "--weights", classifier,
+                 "--iterations", 2, "--scheme", "accumulated", "--scheme", "balanced"]  # fmt: skip
+    result = CliRunner().invoke(main, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    job = json.loads((tmp_path / "results.json").read_text())["job"]
+    assert job["scale"] == "own" and job["schemes"] == ["accumulated", "balanced"]
+    assert "2 iterations at rate 0.0001 (the paper's: 100000 at 1e-10)" in result.output
+    refused = CliRunner().invoke(main, ["reproduce", "voc-fcn32s", "--run", str(tmp_path / "2"), "--scheme", "online"])
+    assert refused.exit_code == 2 and "--scheme is for one's own data" in refused.stderr
