@@ -16,6 +16,7 @@ from surgery.convolutionize import convolutionize
 from surgery.coordinates import stride
 
 Classes = int | Mapping[str, int]  # a number, or one for each head
+Width = float | tuple[float, float]  # of the whole trunk, or of the convolutions and of fc6 and fc7
 
 PAD = 100  # pixels around the image, so that the smallest image still gives a score map (section 4.1)
 PHASES = ("train", "val", "deploy")
@@ -27,12 +28,13 @@ def names() -> list[str]:
     return list(NETS)
 
 
-def net(name: str, phase: str = "train", num_classes: Classes | None = None, width: float = 1) -> NetParameter:
+def net(name: str, phase: str = "train", num_classes: Classes | None = None, width: Width = 1) -> NetParameter:
     """The NetParameter of a published net.
 
     phase: "train" and "val" take the image and its label and end in the loss; "deploy" takes the image alone and ends at
     the scores. num_classes: as published unless told; the two heads of siftflow nets take {"sem": n, "geo": m}. width
-    multiplies the channel counts of the trunk. Raises CaffeError for an unknown name or phase.
+    multiplies the channel counts of the trunk; a pair has one number for the convolutions and one for fc6 and fc7. Raises
+    CaffeError for an unknown name or phase.
     """
     if name not in NETS:
         raise CaffeError(f"no net '{name}'{instead(name, NETS)}")
@@ -45,7 +47,7 @@ def net(name: str, phase: str = "train", num_classes: Classes | None = None, wid
 
 
 def fcn(trunk: str = "vgg16", skips: Sequence[str] = ("pool4", "pool3"), num_classes: Classes = 21,
-        phase: str = "train", width: float = 1, name: str = "fcn", scales: Mapping[str, float] | None = None,
+        phase: str = "train", width: Width = 1, name: str = "fcn", scales: Mapping[str, float] | None = None,
         fixed_trunk: bool = False) -> NetParameter:
     """A fully convolutional net of one's own: a trunk, its class scores, and finer ones from `skips`, coarsest first.
 

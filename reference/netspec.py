@@ -10,13 +10,15 @@ FIXED = ({"lr_mult": 0, "decay_mult": 0}, {"lr_mult": 0, "decay_mult": 0})
 class Net:
     """A net under construction.
 
-    name: of the NetParameter. width: what the trunk's channel counts are multiplied by. suffix: ends the name of every
+    name: of the NetParameter. width: what the trunk's channel counts are multiplied by; of a pair, the convolutions' and
+    those of fc6 and fc7. suffix: ends the name of every
     layer and blob made while it is set (two-stream nets). trunk_param: the ParamSpecs of the trunk's layers.
     """
 
     def __init__(self, name, width=1, trunk_param=LEARNED):
         self.proto = NetParameter(name=name)
-        self.width, self.trunk_param, self.suffix = width, trunk_param, ""
+        self.width, self.fc_width = width if isinstance(width, tuple) else (width, width)
+        self.trunk_param, self.suffix = trunk_param, ""
 
     def layer(self, type, name, bottoms=(), tops=None, **fields):
         """Any layer; `tops` is by default one of the layer's own name. `fields` are LayerParameter's."""
@@ -26,18 +28,18 @@ class Net:
         self.proto.layer.append(LayerParameter(name=name, type=type, bottom=bottoms, top=tops, **fields))
         return tops[0]
 
-    def channels(self, count):
-        """`count` channels of a trunk at this net's width, at least 1."""
-        return max(1, round(count * self.width))
+    def channels(self, count, width=None):
+        """`count` channels of a trunk at this net's width, unless told another; at least 1."""
+        return max(1, round(count * (width or self.width)))
 
     def input(self, name, blobs):
         """An Input layer; `blobs` is {blob: shape}."""
         shapes = [{"dim": shape} for shape in blobs.values()]
         return self.layer("Input", name, tops=blobs, input_param={"shape": shapes})
 
-    def conv(self, name, bottom, channels, kernel, pad=0, stride=1, **more):
+    def conv(self, name, bottom, channels, kernel, pad=0, stride=1, width=None, **more):
         """A trunk's convolution."""
-        conv = dict(num_output=self.channels(channels), kernel_size=[kernel], pad=[pad], stride=[stride], **more)
+        conv = dict(num_output=self.channels(channels, width), kernel_size=[kernel], pad=[pad], stride=[stride], **more)
         return self.layer("Convolution", name, bottom, param=self.trunk_param, convolution_param=conv)
 
     def relu(self, name, blob):

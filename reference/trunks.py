@@ -4,6 +4,8 @@ Each function adds its layers to a `Net` and returns the last top. Names are tho
 (VGG_ILSVRC_16_layers, bvlc_reference_caffenet, bvlc_googlenet), so that their weights find their places.
 """
 
+FC = 4096  # channels of fc6 and of fc7
+
 
 def no_fillers(name):
     return {}
@@ -40,9 +42,9 @@ def fc6_fc7(net, x, kernel=None, fill=no_fillers, **conv):
     """The two large layers after pool5: convolutions, fc6 with this kernel, or inner products where it is None."""
     for i, size in (6, kernel), (7, 1):
         if kernel:
-            x = net.conv(f"fc{i}", x, 4096, size, **conv)
+            x = net.conv(f"fc{i}", x, FC, size, width=net.fc_width, **conv)
         else:
-            x = net.inner_product(f"fc{i}", x, net.channels(4096), **fill(f"fc{i}"))
+            x = net.inner_product(f"fc{i}", x, net.channels(FC, net.fc_width), **fill(f"fc{i}"))
         net.relu(f"relu{i}", x)
         net.dropout(f"drop{i}", x)
     return x

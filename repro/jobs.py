@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import reference
 from converters import CaffeError, read_caffemodel
+from reference.nets import Width
 from reference.sizes import sizes_of
 from reference.weights import DOWNLOADS
 from repro.data import Dataset, open_voc
@@ -42,7 +43,7 @@ class Job:
     scale: str
     sets: dict
     weights: Path
-    width: float = 1
+    width: Width = 1
     seed: int = 0
     iterations: dict = field(default_factory=dict)
     base_lr: dict = field(default_factory=dict)
@@ -95,11 +96,11 @@ WANTED = {
 }
 
 
-def real_job(net, data=None, sbd=None, weights=None, context=None, image_scale=1, limit=None, force=False, **options):
+def real_job(net, data=None, sbd=None, weights=None, context=None, image_scale=1, limit=None, force=False, width=None, **options):
     """The paper's job on the net's published set; for VOC's nets, where `data` has a classes.txt, one's own in VOC layout.
 
     data: the set, VOC 2011 or, with Context's labels in `context`, VOC 2010. sbd: what VOC's nets are trained on. weights:
-    the classifier's; the nets have its width. force: score images that are trained on too. Other options: Job's.
+    the classifier's; the nets have its width, unless told. force: score images that are trained on too. Other options: Job's.
     """
     stages, is_voc = stages_of(net), family(net) == "voc"
     own = is_voc and data is not None and (Path(data) / "classes.txt").exists()
@@ -126,7 +127,7 @@ def real_job(net, data=None, sbd=None, weights=None, context=None, image_scale=1
             for dataset in val.values():
                 refuse_trained(dataset, set(train.ids))
         sets[stage] = Sets(train, val)
-    width = sizes_of(read_caffemodel(weights).blobs)["width"]
+    width = width or sizes_of(read_caffemodel(weights).blobs)["width"]
     as_published = width == 1 and image_scale == 1 and limit is None and not force and not options.get("schemes")
     published = as_published and not own
     return Job("paper" if published else "own", sets, Path(weights), width, **options)

@@ -103,7 +103,8 @@ def _open_results(job, folder):
         theirs, _ = results["job"], results["stages"]
     except (ValueError, KeyError, TypeError) as error:
         raise CaffeFileError(path, f"not a run's results, or damaged ({error}); remove it to start anew") from None
-    different = [key for key, value in job.about().items() if theirs.get(key) != value]
+    ours = json.loads(json.dumps(job.about()))  # as it comes back from a file
+    different = [key for key, value in ours.items() if theirs.get(key) != value]
     if different:
         raise CaffeError(f"{folder} holds another run: it differs in {', '.join(different)}; choose another folder (--run) "
                          "or remove it")

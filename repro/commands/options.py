@@ -24,6 +24,29 @@ def existing(kind):
     return Existing(exists=True, file_okay=kind == "file", dir_okay=kind == "folder")
 
 
+class Width(click.ParamType):
+    """A net's width as `reference.net` takes it: one number, or two with a comma between."""
+
+    name = "number[,fc]"
+
+    def convert(self, value, param, context):
+        if not isinstance(value, str):
+            return value
+        try:
+            numbers = [float(part) for part in value.split(",")]
+        except ValueError:
+            numbers = []
+        if len(numbers) not in (1, 2) or not all(0 < number < float("inf") for number in numbers):
+            self.fail(f"'{value}' is neither a number nor two, as 1,0.125", param, context)
+        return numbers[0] if len(numbers) == 1 else tuple(numbers)
+
+
+def width(default):
+    """--width, by default what the words `default` say."""
+    return click.option("--width", type=Width(), help="channels against the published net's; after a comma those of fc6 and "
+                                                      f"fc7, as 1,0.125  [default: {default}]")
+
+
 def _set_threads(context, param, value):
     if value:
         import torch

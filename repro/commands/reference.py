@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from converters.errors import CaffeError
-from repro.commands.options import as_json, complete_net
+from repro.commands.options import as_json, complete_net, width
 
 
 class Size(click.ParamType):
@@ -30,7 +30,6 @@ class Reference(click.Group):
 
 name = click.argument("name", shell_complete=complete_net)
 classes = click.option("--num-classes", type=click.IntRange(1), help="[default: as published]")
-width = click.option("--width", default=1.0, show_default=True, help="the trunk's channels against the published net's")
 
 
 @click.group(cls=Reference, invoke_without_command=True)
@@ -55,13 +54,13 @@ def command(context, as_json):
 @click.option("--size", type=Size(), help="of the image  [default: 500x500, a classifier's own]")
 @as_json
 @classes
-@width
+@width("1")
 def show(name, size, as_json, num_classes, width):
     """The layers of a net: windows, output size, receptive field, parameters, multiply-adds."""
     import reference
     from reference.describe import describe, format_table
 
-    rows = describe(reference.net(name, "deploy", num_classes, width), size)
+    rows = describe(reference.net(name, "deploy", num_classes, width or 1), size)
     click.echo(json.dumps([row._asdict() for row in rows], indent=1) if as_json else format_table(rows))
 
 
@@ -88,10 +87,10 @@ def picture(name, output, num_classes):
 @name
 @click.argument("folder", type=click.Path(file_okay=False))
 @classes
-@width
-def export(name, folder, num_classes, width):
+@width("1")
+def export(name, folder, num_classes, width or 1):
     """Write a net's prototxts into FOLDER as the release has them, for real Caffe and for `repro train`."""
     from reference.export import export
 
-    for path in export(name, folder, num_classes, width):
+    for path in export(name, folder, num_classes, width or 1):
         click.echo(f"wrote {path}")

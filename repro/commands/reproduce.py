@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from converters.errors import CaffeError
-from repro.commands.options import existing, scheme, seed, threads
+from repro.commands.options import existing, scheme, seed, threads, width
 
 
 class PerStage(click.ParamType):
@@ -31,6 +31,7 @@ class PerStage(click.ParamType):
 @click.option("--weights", type=existing("file"), help="the classifier's caffemodel (VGG_ILSVRC_16_layers.caffemodel)")
 @click.option("--iterations", type=PerStage(int), help="iterations a stage  [default: as published]")
 @click.option("--base-lr", type=PerStage(float), help="learning rate of a stage  [default: as published]")
+@width("the weights'")
 @click.option("--fill-missing", metavar="FILLER", help="fill layers that the weights lack, as msra or xavier do")
 @click.option("--image-scale", default=1.0, show_default=True, help="size of the images against that on disk")
 @click.option("--mirror", is_flag=True, help="mirror half of the training images (the paper saw no gain)")

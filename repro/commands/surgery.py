@@ -2,7 +2,7 @@
 
 import click
 
-from repro.commands.options import complete_net, existing, seed
+from repro.commands.options import complete_net, existing, seed, width
 
 
 @click.command()
@@ -11,7 +11,7 @@ from repro.commands.options import complete_net, existing, seed
               shell_complete=complete_net)
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help=".caffemodel or .caffemodel.h5")
 @click.option("--num-classes", type=click.IntRange(1), help="[default: the source's, or as published]")
-@click.option("--width", type=float, help="the trunk's channels against the published net's  [default: the source's]")
+@width("the source's")
 @click.option("--expand-scores", is_flag=True, help="with more classes: the old ones become the first of the new")
 @click.option("--fill-missing", metavar="FILLER", help="fill layers that the source lacks, as msra or xavier do")
 @seed

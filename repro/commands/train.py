@@ -6,14 +6,14 @@ from pathlib import Path
 import click
 
 from converters.errors import CaffeError
-from repro.commands.options import existing, scheme, seed, threads
+from repro.commands.options import complete_net, existing, scheme, seed, threads, width
 
 # What a directory's prototxts say, not options.
 OF_THE_SOLVER = ("data", "split", "test_split", "width", "image_scale", "mirror", "jitter", "scheme")
 
 
 @click.command()
-@click.argument("net", metavar="NET|SOLVER.PROTOTXT")
+@click.argument("net", metavar="NET|SOLVER.PROTOTXT", shell_complete=complete_net)
 @click.option("--weights", multiple=True, type=existing("file"),
               help="caffemodel to start from; color's and then HHA's for nyud-fcn32s-color-hha  [default: the solver's]")
 @click.option("--data", type=existing("folder"), help="a folder in VOC layout, for a NET")
@@ -33,7 +33,7 @@ OF_THE_SOLVER = ("data", "split", "test_split", "width", "image_scale", "mirror"
 @click.option("--base-lr", type=float, help="learning rate  [default: the solver's]")
 @click.option("--iter-size", type=click.IntRange(1), help="passes an iteration, of each process  [default: the solver's]")
 @scheme("staged", "at-once")
-@click.option("--width", type=float, help="the trunk's channels against the published net's  [default: the weights']")
+@width("the weights'")
 @click.option("--fill-missing", metavar="FILLER", help="fill layers that the weights lack, as msra or xavier do")
 @click.option("--no-interp", is_flag=True, help="leave the upsampling layers as the weights have them")
 @click.option("--image-scale", default=1.0, show_default=True, help="size of the images against that on disk")

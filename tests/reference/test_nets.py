@@ -10,6 +10,7 @@ from google.protobuf import text_format
 import reference
 from converters import CaffeError, CaffeNet
 from converters.caffe_pb2 import NetParameter
+from reference.sizes import sizes_of
 from surgery import receptive_field, stride
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -147,6 +148,14 @@ def test_width_and_classes():
     assert {"fc6/0 512x3136", "fc8/0 9x512"} <= set(names)
     names, _ = shapes(reference.net("siftflow-fcn32s", "deploy", num_classes={"sem": 5, "geo": 2}, width=1 / 8))
     assert {"score_fr_sem/0 5x512x1x1", "score_fr_geo/0 2x512x1x1"} <= set(names)
+
+
+def test_fc6_and_fc7_may_have_a_width_of_their_own():
+    net = CaffeNet(reference.net("voc-fcn32s", "deploy", 5, width=(1 / 16, 1 / 64)))
+    channels = {name: blobs[0].shape[0] for name, blobs in net.params.items()}
+    assert channels["conv1_1"] == 4 and channels["conv5_3"] == 32 and channels["fc6"] == channels["fc7"] == 64
+    assert sizes_of(net.to_blobs()) == {"num_classes": 5, "width": (1 / 16, 1 / 64)}
+    assert sizes_of(CaffeNet(reference.net("vgg16", "deploy", width=1 / 16)).to_blobs())["width"] == 1 / 16
 
 
 def test_classifiers_are_as_large_as_released():
