@@ -96,11 +96,13 @@ WANTED = {
 }
 
 
-def real_job(net, data=None, sbd=None, weights=None, context=None, image_scale=1, limit=None, force=False, width=None, **options):
+def real_job(net, data=None, sbd=None, weights=None, context=None, image_scale=1, limit=None, force=False, width=None,
+             **options):
     """The paper's job on the net's published set; for VOC's nets, where `data` has a classes.txt, one's own in VOC layout.
 
     data: the set, VOC 2011 or, with Context's labels in `context`, VOC 2010. sbd: what VOC's nets are trained on. weights:
-    the classifier's; the nets have its width, unless told. force: score images that are trained on too. Other options: Job's.
+    the classifier's; the nets have its width, unless told. force: score images that are trained on too. Other options:
+    Job's.
     """
     stages, is_voc = stages_of(net), family(net) == "voc"
     own = is_voc and data is not None and (Path(data) / "classes.txt").exists()

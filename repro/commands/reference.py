@@ -88,7 +88,7 @@ def picture(name, output, num_classes):
 @click.argument("folder", type=click.Path(file_okay=False))
 @classes
 @width("1")
-def export(name, folder, num_classes, width or 1):
+def export(name, folder, num_classes, width):
     """Write a net's prototxts into FOLDER as the release has them, for real Caffe and for `repro train`."""
     from reference.export import export
 
