@@ -321,3 +321,23 @@ def test_looking_at_the_first_batch_for_shapes_does_not_lose_it():
     for batch in given:
         solver.step()
         assert solver.last_inputs is batch
+
+
+def test_the_random_seed_is_the_solvers():
+    drawn = []
+    for state in (1, 2):
+        torch.manual_seed(state)
+        linear('base_lr: 0.1 lr_policy: "fixed" random_seed: 7', [])
+        drawn.append(torch.rand(3))
+    assert torch.equal(*drawn)
+
+
+def test_losses_count_by_their_weight():
+    found = []
+    for weight in (1, 3):
+        net = CaffeNet(LINEAR.replace('top: "loss"', f'top: "loss" loss_weight: {weight}'), "train")
+        batch = {name: torch.from_numpy(array) for name, array in draw_batches(1)[0].items()}
+        solver = Solver('base_lr: 0.1 lr_policy: "fixed"', net, itertools.repeat(batch))
+        found.append((solver.step(), solver.history[0]))
+    assert found[1][0] == pytest.approx(3 * found[0][0])
+    torch.testing.assert_close(found[1][1], 3 * found[0][1])

@@ -220,8 +220,8 @@ ITERATIONS = 40
 
 def command(voc_set, classifier, output):
     return [sys.executable, "-m", "repro", "train", "voc-fcn32s", "--data", voc_set, "--weights", classifier, "-o", output,
-            "--width", str(WIDTH), "--iterations", str(ITERATIONS), "--base-lr", "1e-6", "--snapshot-every", "3", "--resume", "--mirror",
-            "--threads", "1"]
+            "--width", str(WIDTH), "--iterations", str(ITERATIONS), "--base-lr", "1e-6", "--snapshot-every", "3",
+            "--resume", "--mirror", "--threads", "1"]
 
 
 def test_a_killed_run_goes_on_to_the_weights_of_an_unbroken_one(voc_set, classifier, tmp_path):
