@@ -21,20 +21,28 @@ def diagnose(at_hand):
     "packages" and "extras" give {package: version, or None where it is not installed}; "found" gives {name of a set or of
     weights: {"path", "looked_in"}}, the path None where there is none.
     """
-    required, extras = requirements()
+    _, extras = requirements()
+    return {
+        **environment(),
+        "installed_in": str(Path(__file__).parent),
+        "executable": sys.executable,
+        "extras": {extra: {name: version(name) for name in names} for extra, names in extras.items()},
+        "found": {name: {"path": _text(at_hand.find(name)), "looked_in": str(at_hand.place(name))}
+                  for name in dict.fromkeys([*MARKS, *DOWNLOADS])},
+    }
+
+
+def environment():
+    """What results may depend on: this program, Python and the packages with their versions, platform, threads, devices."""
+    required, _ = requirements()
     return {
         "version": metadata.version(PROGRAM),
-        "installed_in": str(Path(__file__).parent),
         "python": platform.python_version(),
-        "executable": sys.executable,
         "platform": platform.platform(),
         "packages": {name: version(name) for name in required},
-        "extras": {extra: {name: version(name) for name in names} for extra, names in extras.items()},
         "processors": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "devices": devices(),
-        "found": {name: {"path": _text(at_hand.find(name)), "looked_in": str(at_hand.place(name))}
-                  for name in dict.fromkeys([*MARKS, *DOWNLOADS])},
     }
 
 

@@ -10,10 +10,9 @@ import torch
 import reference
 from converters import CaffeError, CaffeFileError, CaffeNet, write_caffemodel
 from converters.files import written_whole
-from repro import schemes
+from repro import record, schemes
 from repro.data import Feed
-from repro.data.published import left_out, score_blob
-from repro.evaluation import evaluate
+from repro.doctor import environment
 from repro.figure import draw_figure
 from repro.miniature import schedule as miniature
 from repro.score_report import TITLES
@@ -48,6 +47,10 @@ def reproduce(job, folder):
             announce(line)
     if job.scale == "miniature":
         announce(miniature.BANNER)
+    last = job.stages[-1]
+    head, dataset = next(iter(job.sets[last].val.items()))
+    images = record.read_evaluation(folder / last)[head or ""]["images"]
+    record.keep_pictures(dataset, images, folder / record.PICTURES)
     draw_figure(folder / "figure.png", job, {stage: _weights_of(stage, folder) for stage in job.stages}, FIGURE_IMAGES)
     return results
 
@@ -72,19 +75,11 @@ def _run_stage(job, stage, folder, announce):
         loss = train(solver, folder / stage, iterations, every=max(50, min(param.snapshot or 4000, iterations // 4)))
     write_caffemodel(_weights_of(stage, folder), net.param, net.to_blobs())
     trained = time.monotonic()
-    scores = _score(net, stage, sets.val, f"scoring {job.title(stage)}")
+    scores = record.score_stage(net, stage, sets.val, folder / stage, f"scoring {job.title(stage)}")
+    lists = [dataset.list_file for dataset in (sets.train, *sets.val.values())]
     return {**scores, "iterations": iterations, "loss": loss, "base_lr": float(f"{param.base_lr:g}"),
-            "train_seconds": round(trained - began, 1), "evaluate_seconds": round(time.monotonic() - trained, 1)}
-
-
-def _score(net, stage, val, title):
-    """{"pixel_acc", ..., "class_iu"} of a net's first labeling, and the same under the name of each further one."""
-    scored = {}
-    for head, dataset in val.items():
-        scores = evaluate(net, dataset, score_blob(stage, head), title).scores(left_out(stage, dataset))
-        scored[head] = {**scores.means(), "class_iu": scores.by_class(dataset.classes)}
-    first, *others = scored
-    return scored[first] | {head: scored[head] for head in others}
+            "train_seconds": round(trained - began, 1), "evaluate_seconds": round(time.monotonic() - trained, 1),
+            "environment": environment(), "files": record.hashes([*weights, *lists, _weights_of(stage, folder)], folder)}
 
 
 def _weights_of(stage, folder):

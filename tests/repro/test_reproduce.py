@@ -41,7 +41,7 @@ def rows(path):
 def timeless(results):
     results = json.loads(json.dumps(results))
     for stage in results["stages"].values():
-        for name in [name for name in stage if name.endswith("seconds")]:
+        for name in [name for name in stage if name.endswith(("seconds", "environment"))]:
             del stage[name]
     return results
 
