@@ -77,7 +77,7 @@ class CaffeNet(nn.Module):
         self.outputs: list[str] = []
         self._steps: list[Step] = []
         self._loss_weights: dict[str, float] = {}
-        self._plans: dict = {}
+        self._routes: dict = {}
         self._shared: dict[str, torch.Tensor] = {}
         for param in self.param.layer:
             self._add_layer(param, source)
@@ -244,12 +244,14 @@ class CaffeNet(nn.Module):
                                         for field in ("lr_mult", "decay_mult")))
                 for name, blob, layer, specs in found.values()]
 
-    def copy_from(self, source: Mapping[str, Sequence[np.ndarray]] | FilePath) -> CopyReport:
+    def copy_from(self, source: Mapping[str, Sequence[np.ndarray]] | FilePath, assign: bool = False) -> CopyReport:
         """Copy weights by layer name, as Caffe's CopyTrainedLayersFrom.
 
         `source`: {layer: [array, ...]}, or the path of a caffemodel of any kind. A legacy 4-D array fits where it has the
-        same shape but for leading ones. Returns a CopyReport. A layer with another number of blobs or another shape raises
-        CaffeError, and nothing is copied; for such layers there is `surgery.transplant`.
+        same shape but for leading ones. `assign`: make the arrays themselves the blobs (but for shared ones), so that those
+        of a mapped file take memory only as they are read; the net may have been made on the meta device. Returns a
+        CopyReport. A layer with another number of blobs or another shape raises CaffeError, and nothing is copied; for such
+        layers there is `surgery.transplant`.
         """
         if not isinstance(source, Mapping):
             from converters.caffemodel import read_caffemodel
@@ -270,7 +272,11 @@ class CaffeNet(nn.Module):
                 if layer.blobs()[index] is None:
                     self._make_blob(layer, index, array.shape)
                 blob = layer.blobs()[index]
-                blob.copy_(torch.as_tensor(array).reshape(blob.shape))
+                values = torch.as_tensor(array).reshape(blob.shape)
+                if assign and not any(blob is shared for shared in self._shared.values()):
+                    layer.set_blob(index, values)
+                else:
+                    blob.copy_(values)
         owned = [name for name, layer in self.layers.items() if layer.blob_names]
         return CopyReport([name for name in source if name in self.layers],
                           [name for name in source if name not in self.layers],
@@ -293,12 +299,12 @@ class CaffeNet(nn.Module):
         Several layers may work in place on one blob: as in Caffe, its name stands for the last of them.
         """
         blobs = {}
-        plan = self._plan(tuple(names))
-        for name in plan[0]:
+        wanted, steps = self.route(names)
+        for name in wanted:
             if name not in inputs:
-                raise CaffeError(f"net '{self.param.name}': input '{name}' is missing; it wants {', '.join(plan[0])}")
+                raise CaffeError(f"net '{self.param.name}': input '{name}' is missing; it wants {', '.join(wanted)}")
             blobs[name] = inputs[name]
-        for step in plan[1]:
+        for step in steps:
             layer = step.layer
             values = [blobs[name].detach() if i in step.cut else blobs[name] for i, name in enumerate(step.bottoms)]
             if any(getattr(layer, name) is None for name in layer.blob_names):
@@ -327,9 +333,10 @@ class CaffeNet(nn.Module):
         first, *others = [weight * blobs[name].sum() for name, weight in self._loss_weights.items()]
         return sum(others, first)
 
-    def _plan(self, names):
-        """The inputs and the steps that the blobs `names` need."""
-        if names not in self._plans:
+    def route(self, names: Sequence[str]) -> tuple[list[str], list[Step]]:
+        """The inputs and the steps that the blobs `names` need, in order."""
+        names = tuple(names)
+        if names not in self._routes:
             known = set(self.inputs).union(*[step.tops for step in self._steps])
             unknown = [name for name in names if name not in known]
             if unknown:
@@ -341,8 +348,8 @@ class CaffeNet(nn.Module):
                     done = tuple(name for name in {*step.bottoms, *step.tops} if name not in needed)
                     needed.update(step.bottoms)
                     kept.append(step._replace(done=done))
-            self._plans[names] = [name for name in self.inputs if name in needed], kept[::-1]
-        return self._plans[names]
+            self._routes[names] = [name for name in self.inputs if name in needed], kept[::-1]
+        return self._routes[names]
 
 
 def same_shape(source, target):

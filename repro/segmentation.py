@@ -24,9 +24,10 @@ FED_DEPTH = ("color-d", "hha", "color-hha")  # what the names of such nets end i
 def load(name: str, weights: FilePath) -> CaffeNet:
     """A published net for inference, a CaffeNet, with the weights of a caffemodel of any kind, or a .safetensors or .pt.
 
-    The number of classes and the width are the weights' own. What a .safetensors says of preprocessing is kept as the
-    attribute `preprocessing` and heeded by all that labels with the net: mean, channel order, scale and class names, while
-    the input size becomes the one that the net declares. Raises CaffeError for weights of another net.
+    The weights are read from the file as they are needed, so it is to stay as it is. The number of classes and the width
+    are the weights' own. What a .safetensors says of preprocessing is kept as the attribute `preprocessing` and heeded by
+    all that labels with the net: mean, channel order, scale and class names, while the input size becomes the one that the
+    net declares. Raises CaffeError for weights of another net.
     """
     reference.net(name, "deploy")  # says so where there is none
     blobs, kept = read_blobs(weights), read_metadata(weights)
@@ -37,10 +38,11 @@ def load(name: str, weights: FilePath) -> CaffeNet:
         param = reference.net(name, "deploy", **sizes)
         for shape in param.layer[0].input_param.shape if kept.input_size else ():
             shape.dim[2:] = kept.input_size
-        net = CaffeNet(param)
+        with torch.device("meta"):
+            net = CaffeNet(param)
     except CaffeError as error:
         raise CaffeError(f"{weights}: not the weights of {name}: {error}") from None
-    report = net.copy_from(blobs)
+    report = net.copy_from(blobs, assign=True)
     if report.missing or report.ignored:
         raise CaffeError(f"{weights}: not the weights of {name}: "
                          + (f"it lacks {', '.join(report.missing)}" if report.missing

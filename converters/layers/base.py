@@ -80,6 +80,10 @@ class Layer(nn.Module):
                 raise self.error(error) from None
         if like is not None and not like.is_meta:
             blob = blob.to(like.device, like.dtype if like.is_floating_point() else None)
+        self.set_blob(index, blob)
+
+    def set_blob(self, index, blob):
+        """Make a tensor the blob `index`, as it is."""
         if not self.buffers_only:
             blob = nn.Parameter(blob, requires_grad=index not in self.frozen)
         setattr(self, self.blob_names[index], blob)

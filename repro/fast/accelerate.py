@@ -58,7 +58,7 @@ class Accelerated:
         N x height x width for several. The scores are never there as a whole.
         """
         blob = self.names[0] if blob is None else blob
-        wanted = self.net._plan(self.names)[0]
+        wanted = self.net.route(self.names)[0]
         if len(inputs) != len(wanted):
             raise CaffeError(f"net '{self.net.param.name}' wants inputs {', '.join(wanted)}; it got {len(inputs)}")
         labels = self._run(dict(zip(wanted, inputs, strict=True)), [blob], highest)[blob][:, 0].cpu().numpy()

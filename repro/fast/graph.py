@@ -21,7 +21,7 @@ class Graph:
     """
 
     def __init__(self, net, names):
-        inputs, steps = net._plan(tuple(names))
+        inputs, steps = net.route(names)
         self.inputs = {name: value for value, name in enumerate(inputs)}
         self.operations, current, count = [], dict(self.inputs), len(inputs)
         for step in steps:
