@@ -55,5 +55,7 @@ def unwritable(path: FilePath, error: OSError) -> CaffeFileError:
 
 def nearest_file(path: FilePath) -> str:
     """"; did you mean 'net.caffemodel'?" of the names beside a file that is not there, or nothing."""
-    folder = Path(path).parent
-    return nearest(Path(path).name, os.listdir(folder)) if folder.is_dir() else ""
+    path = Path(path)
+    beside = os.listdir(path.parent) if path.parent.is_dir() else []
+    # The same suffix alone does not make names alike.
+    return nearest(path.name, [name for name in beside if nearest(path.stem, [Path(name).stem])])
