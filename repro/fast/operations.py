@@ -6,6 +6,7 @@ import torch.nn.functional as F
 
 from converters.caffe_pb2 import PoolingParameter
 from converters.layers.pooling import FLT_MAX
+from repro.fast import winograd
 from repro.fast.spans import Axis, Span
 from surgery.interp import bilinear_kernel
 
@@ -127,6 +128,8 @@ class Convolution(Operation):
         positions = len(bottoms[0]) * window[0].length * window[1].length
         if self._as_product(positions):
             top = self._product(bottoms[0], padding, window)
+        elif self._is_plain() and winograd.suits(self.layer.weight, bottoms[0], positions):
+            top = winograd.convolve(padded(bottoms[0], padding), self.layer.weight, getattr(self.layer, "bias", None))
         else:
             top = self._convolve(bottoms[0], padding)
         return top.relu_() if self.relu else top
@@ -134,6 +137,9 @@ class Convolution(Operation):
     def _as_product(self, positions):
         """Whether the unfolded bottom is smaller than the weights: then one matrix product is the faster way."""
         return self.layer.group == 1 and self.layer.dilation == (1, 1) and positions < self.layer.num_output
+
+    def _is_plain(self):
+        return self.layer.group == 1 and self.layer.dilation == self.layer.stride == (1, 1)
 
     def _convolve(self, bottom, padding):
         layer, bias = self.layer, getattr(self.layer, "bias", None)
