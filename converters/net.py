@@ -175,8 +175,7 @@ class CaffeNet(nn.Module):
             layer, bottoms = step.layer, [blobs[name] for name in step.bottoms]
             try:
                 self._make_blobs(layer, bottoms)
-                own = {**dict(layer.named_parameters()), **dict(layer.named_buffers()), **layer.blobs_by_name()}
-                tops = torch.func.functional_call(layer, {key: blob.to("meta") for key, blob in own.items()}, tuple(bottoms))
+                tops = self._shape_tops(layer, bottoms)
             except NotImplementedError:
                 break  # a top whose shape depends on the data: the rest is made in the first forward pass
             except CaffeError:
@@ -187,6 +186,14 @@ class CaffeNet(nn.Module):
             blobs.update(self._named(step, tops))
             found.update({name: tuple(blobs[name].shape) for name in step.tops})
         return found
+
+    @staticmethod
+    def _shape_tops(layer, bottoms):
+        shape = layer.top_shape(*[tuple(bottom.shape) for bottom in bottoms])
+        if shape is not None:
+            return torch.empty(shape, device="meta")
+        own = {**dict(layer.named_parameters()), **dict(layer.named_buffers()), **layer.blobs_by_name()}
+        return torch.func.functional_call(layer, {key: blob.to("meta") for key, blob in own.items()}, tuple(bottoms))
 
     def _make_blobs(self, layer, bottoms):
         if not layer.blob_names:

@@ -21,6 +21,9 @@ class Eltwise(Layer):
         if self.coeff and (len(self.coeff) != len(param.bottom) or self.operation != EltwiseParameter.SUM):
             raise self.error("coeff wants one number for each bottom, and only with SUM")
 
+    def top_shape(self, *bottoms):
+        return bottoms[0] if len(set(bottoms)) == 1 else None
+
     def forward(self, *bottoms):
         if len({bottom.shape for bottom in bottoms}) > 1:
             raise self.error(f"bottoms differ in shape: {', '.join(str(tuple(bottom.shape)) for bottom in bottoms)}")

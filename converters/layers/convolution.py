@@ -71,6 +71,13 @@ class _Convolution(_Windowed):
             raise self.error(f"{channels} channels in and {self.num_output} out do not divide into {self.group} groups")
         return (*self.weight_channels(channels), *self.along(axes)[0]), (self.num_output,)
 
+    def top_shape(self, bottom, *others):
+        axis, axes = self.spatial_axes(bottom)
+        size = [self.top_size(*numbers) for numbers in zip(bottom[axis + 1:], *self.along(axes), strict=True)]
+        if others or min(size) < 1 or self.weight_channels(bottom[axis]) != tuple(self.weight.shape[:2]):
+            return None
+        return *bottom[:axis], self.num_output, *size
+
     def forward(self, *bottoms):
         tops = tuple(self._convolve(bottom) for bottom in bottoms)
         return tops if len(tops) > 1 else tops[0]
@@ -96,10 +103,14 @@ class Convolution(_Convolution):
     def weight_channels(self, channels):
         return self.num_output, channels // self.group
 
+    @staticmethod
+    def top_size(size, kernel, stride, pad, dilation):
+        return (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
+
     def compute(self, function, batch, bias, stride, pad, dilation):
         if self.training and function is F.conv2d and self.group == 1:
-            size = [(n + 2 * pad[i] - dilation[i] * (self.weight.shape[2 + i] - 1) - 1) // stride[i] + 1
-                    for i, n in enumerate(batch.shape[2:])]
+            window = batch.shape[2:], self.weight.shape[2:], stride, pad, dilation
+            size = [self.top_size(*numbers) for numbers in zip(*window, strict=True)]
             if 0 < math.prod(size) < self.num_output:
                 top = self._product(F.unfold(batch, self.weight.shape[2:], dilation, pad, stride))
                 return (top if bias is None else top + bias[:, None]).unflatten(2, size)
@@ -128,6 +139,10 @@ class Deconvolution(_Convolution):
 
     def weight_channels(self, channels):
         return channels, self.num_output // self.group
+
+    @staticmethod
+    def top_size(size, kernel, stride, pad, dilation):
+        return stride * (size - 1) + dilation * (kernel - 1) + 1 - 2 * pad
 
     def compute(self, function, batch, bias, stride, pad, dilation):
         return function(batch, self.weight, bias, stride, pad, 0, self.group, dilation)

@@ -32,6 +32,11 @@ class Pooling(Layer):
             raise self.error("kernel_size and stride must be positive")
         check_method(self.method, self.pad, self.kernel, self)
 
+    def top_shape(self, bottom):
+        if self.tops > 1 or self.is_global or len(bottom) != 4:
+            return None
+        return *bottom[:2], *_windows(bottom[2:], self.kernel, self.stride, self.pad, self.floor, self)[0]
+
     def forward(self, bottom):
         if bottom.ndim != 4:
             raise self.error(f"wants a bottom of 4 axes (N, C, H, W), got shape {tuple(bottom.shape)}")
@@ -81,7 +86,7 @@ def check_method(method, pad, kernel, layer):
 
 def max_pool(bottom, kernel, stride, pad, floor, layer, with_places=False):
     """(top, places of the maxima or None): MAX pooling of (N, C, H, W)."""
-    out, beyond = _windows(bottom, kernel, stride, pad, floor, layer)
+    out, beyond = _windows(bottom.shape[2:], kernel, stride, pad, floor, layer)
     # PyTorch's own rule is Caffe's but for wide padding, and for windows that lie wholly beyond an unpadded image.
     narrow = all(2 * pad[axis] <= kernel[axis] for axis in (0, 1))
     if narrow and (any(pad) or all(beyond[axis] < kernel[axis] for axis in (0, 1))):
@@ -98,16 +103,15 @@ def max_pool(bottom, kernel, stride, pad, floor, layer, with_places=False):
 
 def average_pool(bottom, kernel, stride, pad, floor, layer):
     """AVE pooling of (N, C, H, W)."""
-    out, beyond = _windows(bottom, kernel, stride, pad, floor, layer)
+    out, beyond = _windows(bottom.shape[2:], kernel, stride, pad, floor, layer)
     mean = F.avg_pool2d(_padded(bottom, pad, beyond, 0), kernel, stride)
     heights, widths = (_window_lengths(out[axis], kernel[axis], stride[axis], bottom.shape[2 + axis] + 2 * pad[axis], mean)
                        for axis in (0, 1))
     return mean * (kernel[0] * kernel[1] / (heights[:, None] * widths))
 
 
-def _windows(bottom, kernel, stride, pad, floor, layer):
+def _windows(size, kernel, stride, pad, floor, layer):
     """For both spatial axes: how many windows there are, and where the last ends, counted from the image's end."""
-    size = bottom.shape[2:]
     out = []
     for axis in (0, 1):
         span = size[axis] + 2 * pad[axis] - kernel[axis]
