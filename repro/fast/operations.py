@@ -91,7 +91,7 @@ class Pooling(Operation):
         self.axes = axes(layer)
 
     def size(self, bottom):
-        return tuple(self.layer(torch.empty(1, 1, *bottom, device="meta")).shape[2:])
+        return self.layer.top_shape((1, 1, *bottom))[2:]
 
     def __call__(self, bottoms, padding, window):
         kernel, stride = self.layer.kernel, self.layer.stride

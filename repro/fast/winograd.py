@@ -18,7 +18,7 @@ TILE = OUT + KERNEL - 1
 POINTS = 0, 2 / 3, -2 / 3, 3 / 2, -3 / 2
 # Below these the transforms cost more than the multiplications that they save: kernels, and the top's pixels.
 LEAST_KERNELS, LEAST_POSITIONS = 128 * 256, 512
-SCRATCH = 5 * 2**20  # numbers that each of a few steps makes at once, not far from the processor
+SCRATCH = 3 * 2**20  # numbers that each of a few steps makes at once, not far from the processor
 
 
 def transforms(points=POINTS):
