@@ -10,10 +10,12 @@ from converters.errors import CaffeError, instead
 TASKS = {
     "label": {
         "segment": "label the pixels of photographs",
+        "serve": "label photographs dropped on a local page",
     },
     "train": {
         "reproduce": "train and score the paper's stages: 32s, 16s, 8s",
         "train": "train one net from the weights of another",
+        "report": "make one HTML file of a run",
     },
     "score": {
         "evaluate": "score a net on a data set",

@@ -15,6 +15,7 @@ from repro.data import Feed
 from repro.doctor import environment
 from repro.figure import draw_figure
 from repro.miniature import schedule as miniature
+from repro.report.page import write_report
 from repro.score_report import TITLES
 from repro.solver import Solver
 from repro.training import prepare, train
@@ -52,6 +53,7 @@ def reproduce(job, folder):
     images = record.read_evaluation(folder / last)[head or ""]["images"]
     record.keep_pictures(dataset, images, folder / record.PICTURES)
     draw_figure(folder / "figure.png", job, {stage: _weights_of(stage, folder) for stage in job.stages}, FIGURE_IMAGES)
+    write_report(folder)
     return results
 
 

@@ -75,7 +75,8 @@ def probabilities(net, image, head=None):
 
 
 def areas(labels, classes):
-    """{name: {"pixels", "fraction"}} of the classes that occur in a label map (integers HxW), the largest first."""
+    """{name: {"pixels", "fraction"}} of what occurs in a label map (integers HxW), the largest first; classes: [name, ...]
+    or {label: name}."""
     counts = np.bincount(labels.ravel(), minlength=len(classes))
     return {classes[label]: {"pixels": int(counts[label]), "fraction": float(counts[label] / labels.size)}
             for label in np.argsort(-counts, kind="stable") if counts[label]}

@@ -47,7 +47,7 @@ def command(net, run, data, sbd, context, weights, iterations, base_lr, seed, sc
     numbers are never the paper's. With --data, --sbd and --weights it is the paper's job in full; so it is with --data and
     --weights for the nyud, siftflow and pascalcontext nets (and --context).
 
-    Results, a figure, logs and weights are in the run's folder. Interrupted and called again, it goes on.
+    Results, a report, a figure, logs and weights are in the run's folder. Interrupted and called again, it goes on.
     """
     from repro.jobs import miniature_job, real_job, stages_of
     from repro.reproduce import reproduce
@@ -64,7 +64,7 @@ def command(net, run, data, sbd, context, weights, iterations, base_lr, seed, sc
                 raise CaffeError(f"--{name.replace('_', '-')} is for one's own data: give --data and --weights too")
         job = miniature_job(net, folder, seed, **overrides)
     reproduce(job, folder)
-    click.echo(f"results: {folder / 'results.json'}   figure: {folder / 'figure.png'}")
+    click.echo(f"results: {folder / 'results.json'}   figure: {folder / 'figure.png'}   report: {folder / 'report.html'}")
 
 
 def _per_stage(values, stages, option):

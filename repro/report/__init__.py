@@ -1,0 +1,1 @@
+"""`repro report`: a run as one HTML file that needs no network and nothing beside it."""

@@ -1,0 +1,77 @@
+"""Photographs that were sent, labelled one after the other."""
+
+import io
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from PIL import Image
+
+from converters.errors import CaffeError
+from repro.images import BROKEN_IMAGE, load_image, voc_palette
+from repro.legend import percent
+from repro.pages import data_uri
+from repro.segmentation import areas, segment
+
+# What a camera, a scanner or a browser writes. Pillow's other readers are not offered to strangers' bytes.
+FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM")
+MOST_PIXELS = 50_000_000  # of a photograph before it is made smaller: a few bytes may claim any number
+
+
+class Labeller:
+    """Labels photographs with several nets, one photograph at a time in the order in which they came.
+
+    nets: {name: CaffeNet}; classes: {name: [class, ...]}; side: photographs are made smaller until neither side is longer.
+    """
+
+    def __init__(self, nets, classes, side):
+        self.nets, self.classes, self.side = nets, classes, side
+        self._queue = ThreadPoolExecutor(max_workers=1)  # first come, first served; callers of any thread wait
+
+    def label(self, data):
+        """What an image file's bytes show, ready for JSON; CaffeError for what is no photograph, or too large a one.
+
+        {"width", "height", "photograph": data URI, "nets": [{"name", "seconds", "labels": data URI, "areas": [{"name",
+        "share", "colour"}]}]}, the size and the pictures being those that the nets saw, and
+        label 0 being transparent.
+        """
+        image = opened(data)
+        return self._queue.submit(self._label, image).result()
+
+    def _label(self, image):
+        photograph = Image.fromarray(load_image(image))
+        photograph.thumbnail((self.side, self.side))
+        return {"width": photograph.width, "height": photograph.height,
+                "photograph": _written(photograph, "JPEG", quality=90),
+                "nets": [self._label_by(name, photograph) for name in self.nets]}
+
+    def _label_by(self, name, photograph):
+        began = time.monotonic()
+        labels = segment(self.nets[name], photograph)
+        seconds = time.monotonic() - began
+        names, colours = self.classes[name], voc_palette()
+        picture = Image.fromarray(labels)
+        picture.putpalette(colours.tobytes())
+        shares = [{"name": label, "share": percent(area["fraction"]),
+                   "colour": "#{:02x}{:02x}{:02x}".format(*colours[names.index(label)])}
+                  for label, area in areas(labels, names).items()]
+        return {"name": name, "seconds": round(seconds, 2), "labels": _written(picture, "PNG", transparency=0),
+                "areas": shares}
+
+
+def opened(data):
+    """The PIL image, not yet decoded, of an image file's bytes; CaffeError for what is none or claims too many pixels."""
+    try:
+        image = Image.open(io.BytesIO(data), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise CaffeError(f"the image is too large: {error}") from None
+    except BROKEN_IMAGE:
+        raise CaffeError("this is no image, or not of a known format: send a JPEG, PNG, GIF, WebP or TIFF") from None
+    if image.width * image.height > MOST_PIXELS:
+        raise CaffeError(f"the image is too large: {image.width}x{image.height}, over {MOST_PIXELS // 10**6} megapixels")
+    return image
+
+
+def _written(image, form, **options):
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return data_uri(file.getvalue(), f"image/{form.lower()}")
