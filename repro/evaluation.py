@@ -7,6 +7,7 @@ from tqdm import tqdm
 
 from converters.errors import CaffeError, CaffeFileError
 from repro import distributed
+from repro.beside import ahead
 from repro.fast import accelerate
 from repro.images import load_labels, size_of
 from repro.scores import Confusion
@@ -45,8 +46,7 @@ def predictions(net, dataset, blob="score", title="evaluating"):
     was_training = net.training
     net.eval()
     try:
-        for index in shared(dataset, title):
-            blobs = dataset.blobs(index)
+        for index, blobs in ahead(dataset.blobs, shared(dataset, title)):
             truth = blobs.pop(dataset.labels_blob)[0, 0].byte().numpy() if dataset.labels_blob else None
             scores = _scores(net, blobs, blob)
             if len(scores) != dataset.num_classes:

@@ -4,6 +4,7 @@ All have the same photographs, label images and random weights, and take turns, 
 """
 
 import tempfile
+from contextlib import redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,8 @@ def bench(size=(375, 500), images=8, runs=3, threads=2, width=1, others=True):
         write_image(folder, write_net(folder, NET, width), size)
         write_set(Path(folder), size, images)
         found = peers.programs(NET, width, folder, threads, others)
-        ours = {ALONE: (alone, folder, *found.pop(peers.FAST)), "repro evaluate": (evaluate, folder, threads)}
+        ours = {ALONE: (alone, folder, *found.pop(peers.FAST)), "repro evaluate": (evaluate, folder, threads),
+                "repro segment": (segment, folder, threads)}
         return take_turns(ours | {name: (scored, folder, *program) for name, program in found.items()}, runs)
 
 
@@ -95,6 +97,24 @@ def evaluate(folder, threads):
         confusion, trimap = Confusion(dataset.num_classes), Trimap(dataset.num_classes)
         tally(predictions(net, dataset), confusion, trimap)
         return confusion.hist
+
+    return run
+
+
+def segment(folder, threads):
+    """What `repro segment` does once its net is loaded."""
+    import torch
+
+    import repro
+    from repro.commands.segment import label
+
+    torch.set_num_threads(threads)
+    paths, net = sorted(Path(folder).glob("JPEGImages/*.jpg")), repro.load(NET, Path(folder) / "net.caffemodel")
+    names = reference.classes("voc")
+
+    def run():
+        with redirect_stdout(None):
+            label(net, paths, Path(folder) / "segmented", names)
 
     return run
 

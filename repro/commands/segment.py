@@ -34,28 +34,52 @@ def command(images, net, weights, output, classes, head, probabilities, areas):
     photographs.check_outputs(paths, output, suffixes)
     net = repro.load(net, weights)
     names = classes_of(net, classes, head)
-    unread = []
-    for path in paths:
-        try:
-            image, note = _read(path)
-        except CaffeFileError as error:
-            unread.append(error)
-            continue
-        _write(Path(output) / path.stem, net, image, names, head, probabilities, areas)
-        click.echo(f"{path} -> {Path(output) / path.stem}.png{note}")
-    if unread:
+    if unread := label(net, paths, output, names, head, probabilities, areas):
         raise CaffeError("; ".join(map(str, unread)))
 
 
+def label(net, paths, output, names, head=None, probabilities=False, areas=False):
+    """Label photographs and write what is asked for into the folder `output`; the errors of those that cannot be read."""
+    from repro.beside import ahead, behind
+
+    unread = []
+    with behind() as later:
+        for path, (image, note) in ahead(_read, paths):
+            if image is None:
+                unread.append(note)
+                continue
+            labels, scores = _label(net, image, head, probabilities)
+            later(_write, path, Path(output) / path.stem, image, labels, scores, names, areas, note)
+    return unread
+
+
 def _read(path):
+    """(RGB uint8 HxWx3, what to say of it), or (None, why it cannot be read)."""
     from repro.images import frames, load_image
 
-    count = frames(path)
-    return load_image(path), f"  (the first of {count} pictures)" if count > 1 else ""
+    try:
+        count = frames(path)
+        return load_image(path), f"  (the first of {count} pictures)" if count > 1 else ""
+    except CaffeFileError as error:
+        return None, error
 
 
-def _write(stem, net, image, names, head, probabilities, areas):
-    """Label a picture (RGB uint8 HxWx3) and write all that was asked for as STEM and a suffix."""
+def _label(net, image, head, probabilities):
+    """(label map, each class's probabilities or None) of a picture."""
+    import numpy as np
+    from PIL import Image
+
+    from repro import segmentation
+
+    photograph = Image.fromarray(image)
+    if not probabilities:
+        return segmentation.segment(net, photograph, head), None
+    scores = segmentation.probabilities(net, photograph, head)
+    return scores.argmax(0).astype(np.uint8), scores
+
+
+def _write(path, stem, image, labels, scores, names, areas, note):
+    """Write all that was asked for as STEM and a suffix, and say so."""
     import json
 
     import numpy as np
@@ -66,20 +90,17 @@ def _write(stem, net, image, names, head, probabilities, areas):
     from repro.images import overlay, save_labels
     from repro.legend import percent, with_legend
 
-    photograph = Image.fromarray(image)
-    if probabilities:
-        scores = segmentation.probabilities(net, photograph, head)
-        labels = scores.argmax(0).astype(np.uint8)
+    if scores is not None:
         with written_whole(f"{stem}-probabilities.npz") as temporary:
             np.savez_compressed(temporary, probabilities=scores.astype(np.float16), classes=names)
-    else:
-        labels = segmentation.segment(net, photograph, head)
     covered = segmentation.areas(labels, names)
     save_labels(f"{stem}.png", labels)
     legend = [(names.index(name), f"{name} {percent(area['fraction'])}") for name, area in covered.items()]
     with written_whole(f"{stem}-overlay.png") as temporary:
-        Image.fromarray(with_legend(overlay(image, labels), legend)).save(temporary)
+        # Compressed lightly: more would take a tenth of the time that the labels take.
+        Image.fromarray(with_legend(overlay(image, labels), legend)).save(temporary, compress_level=1)
     if areas:
         height, width = labels.shape
         with written_whole(f"{stem}-areas.json") as temporary:
             temporary.write_text(json.dumps({"width": width, "height": height, "areas": covered}, indent=2) + "\n")
+    click.echo(f"{path} -> {stem}.png{note}")
