@@ -1,4 +1,5 @@
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def shared():
     return find
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """Nets this small are slower on several threads, and many times slower where others use the processor too."""
     threads = torch.get_num_threads()
@@ -72,3 +73,48 @@ def fcn_weights(classifier, tmp_path_factory):
         return written[name, num_classes]
 
     return write
+
+
+@pytest.fixture(scope="session")
+def small_run(voc_set, classifier, tmp_path_factory):
+    """The folder of a finished run of three stages, called a miniature."""
+    from repro.data import open_voc
+    from repro.jobs import Job, Sets, stages_of
+    from repro.reproduce import reproduce
+
+    folder, stages = tmp_path_factory.mktemp("runs") / "small", stages_of("voc-fcn8s")
+    sets = Sets(open_voc(voc_set, "train"), {None: open_voc(voc_set, "val")})
+    reproduce(Job("miniature", dict.fromkeys(stages, sets), classifier, WIDTH, iterations=dict.fromkeys(stages, 4),
+                  base_lr=dict.fromkeys(stages, 1e-7)), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """A headless Chromium, driven by playwright; the test is skipped where one of them is not installed."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="wants the extra browser: pip install '.[browser]'")
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("wants Chromium: apt-get install chromium")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])  # root has no sandbox
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(chromium):
+    """Open an address at a width: open_page(address, width=1280) -> a page; what goes wrong in its script fails the test."""
+    pages, errors = [], []
+
+    def open_(address, width=1280, **options):
+        pages.append(chromium.new_page(viewport={"width": width, "height": 900}, **options))
+        pages[-1].on("pageerror", lambda error: errors.append(str(error)))
+        pages[-1].on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+        pages[-1].goto(address)
+        return pages[-1]
+
+    yield open_
+    for page in pages:
+        page.close()
+    assert errors == []
