@@ -8,7 +8,7 @@ from repro.fast.operations import along
 from repro.fast.spans import Span
 
 # Numbers that the blobs between two held values may take at once; a larger window is computed in strips of rows.
-SCRATCH = 2**21
+SCRATCH = 3 * 2**20
 
 
 class Part(NamedTuple):
