@@ -130,9 +130,8 @@ def real_job(net, data=None, sbd=None, weights=None, context=None, image_scale=1
                 refuse_trained(dataset, set(train.ids))
         sets[stage] = Sets(train, val)
     width = width or sizes_of(read_caffemodel(weights).blobs)["width"]
-    as_published = width == 1 and image_scale == 1 and limit is None and not force and not options.get("schemes")
-    published = as_published and not own
-    return Job("paper" if published else "own", sets, Path(weights), width, **options)
+    changed = own or width != 1 or image_scale != 1 or limit is not None or force or options.get("schemes")
+    return Job("own" if changed else "paper", sets, Path(weights), width, **options)
 
 
 def _source(what):

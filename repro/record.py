@@ -1,10 +1,10 @@
 """What a run keeps for its report: label maps, confusion matrices, each image's IU, some pictures, environment, hashes."""
 
-import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
+import pooch
 from PIL import Image
 
 from converters.errors import CaffeFileError
@@ -42,6 +42,19 @@ def score_stage(net, stage, val, folder, title):
         temporary.write_text(json.dumps(kept_scores) + "\n")
     (_, first), *others = results
     return first | dict(others)
+
+
+def read_results(path):
+    """What a run's results.json says: {"scale", "job", "stages", ...}; CaffeFileError where it says nothing of the kind."""
+    try:
+        results = json.loads(path.read_text())
+        lacking = sorted({"scale", "job", "stages"}.difference(results))
+        reason = f"it lacks {', '.join(lacking)}" if lacking else None
+    except (ValueError, TypeError) as error:
+        reason = error
+    if reason:
+        raise CaffeFileError(path, f"not a run's results, or damaged ({reason}); remove it to start anew")
+    return results
 
 
 def read_evaluation(folder):
@@ -88,9 +101,7 @@ def hashes(paths, folder):
     found = {}
     for path in map(Path, paths):
         name = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.absolute().parent.name, path.name)
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        found[name.as_posix()] = {"bytes": path.stat().st_size, "sha256": digest}
+        found[name.as_posix()] = {"bytes": path.stat().st_size, "sha256": pooch.file_hash(path, "sha256")}
     return found
 
 

@@ -8,7 +8,7 @@ import click
 import torch
 
 import reference
-from converters import CaffeError, CaffeFileError, CaffeNet, write_caffemodel
+from converters import CaffeError, CaffeNet, write_caffemodel
 from converters.files import written_whole
 from repro import record, schemes
 from repro.data import Feed
@@ -95,13 +95,9 @@ def _open_results(job, folder):
         results = {"scale": job.scale, "note": _banner(job).strip(), "job": job.about(), "stages": {}}
         _write_results(folder, results)
         return results
-    try:
-        results = json.loads(path.read_text())
-        theirs, _ = results["job"], results["stages"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise CaffeFileError(path, f"not a run's results, or damaged ({error}); remove it to start anew") from None
+    results = record.read_results(path)
     ours = json.loads(json.dumps(job.about()))  # as it comes back from a file
-    different = [key for key, value in ours.items() if theirs.get(key) != value]
+    different = [key for key, value in ours.items() if results["job"].get(key) != value]
     if different:
         raise CaffeError(f"{folder} holds another run: it differs in {', '.join(different)}; choose another folder (--run) "
                          "or remove it")

@@ -60,7 +60,7 @@ class Run:
         say(str(prepare(self.net, weights, **surgery)))
 
     def go(self, folder, iterations, every, device="cpu", amp=False, snapshot=None):
-        """Train, write FOLDER/../NAME.caffemodel and return the loss a pixel; arguments as of `train`."""
+        """Train, and return the loss a pixel; arguments as of `train`."""
         self.net.to(device)
         with self.feed:
             solver = Solver(self.param, self.net, self.feed, amp)
@@ -82,7 +82,7 @@ class Run:
 
 
 def published(net, data, folder, weights=None, width=None, split="train", test_split=None, image_scale=1, seed=0,
-              mirror=False, jitter=0, names=(), base_lr=None):  # fmt: skip
+              mirror=False, jitter=0, names=(), base_lr=None):
     """The Run of a published net on a folder in VOC layout, by the schemes named.
 
     Scored is the list `test_split`, unless told val where there is one, after each round of the release's.

@@ -102,6 +102,14 @@ def _count(run):
     return counter.get_total_flops() / 1e9
 
 
+def table(measured, columns="", more=lambda one: ""):
+    """Lines: each one's median with its spread, ratio to the first, `more` below the headings `columns`, and memory."""
+    yield f"{'':26} seconds    least     most    ratio{columns}  peak MiB"
+    for one in measured:
+        yield (f"{one.name:24} {one.seconds:9.2f} {min(one.turns):8.2f} {max(one.turns):8.2f} "
+               f"{one.seconds / measured[0].seconds:8.2f}{more(one)} {one.peak / 2**20:9.0f}")
+
+
 def take_turns(contestants, runs, counted=()):
     """[Measurement, ...] of contestants given as {name: (load, *arguments)}, after a first turn that does not count.
 

@@ -15,6 +15,7 @@ from reference import means
 from repro.bench import peers
 from repro.bench.contestants import take_turns
 from repro.images import load_image, load_labels, preprocess, save_labels
+from repro.scores import Confusion
 
 NET, SPLIT = "voc-fcn8s", "val"
 ALONE = "labelling alone"
@@ -70,12 +71,10 @@ def scored(folder, load, *arguments):
     label, classes = load(*arguments), len(reference.classes("voc"))
 
     def run():
-        counts = np.zeros((classes, classes), np.int64)
+        confusion = Confusion(classes)
         for image, truth in read(folder):
-            known = truth < classes
-            pairs = classes * truth[known].astype(np.int64) + label(image)[known]
-            counts += np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
-        return counts
+            confusion.add(truth, label(image))
+        return confusion.hist
 
     return run
 
@@ -87,7 +86,6 @@ def evaluate(folder, threads):
     import repro
     from repro.data.voc import open_voc
     from repro.evaluation import predictions, tally
-    from repro.scores import Confusion
     from repro.trimap import Trimap
 
     torch.set_num_threads(threads)

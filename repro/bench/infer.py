@@ -13,7 +13,7 @@ import torch
 import reference
 from converters import CaffeError, CaffeNet, write_caffemodel
 from converters.prototxt import write_prototxt
-from repro.bench.contestants import take_turns
+from repro.bench.contestants import table, take_turns
 from repro.bench.peers import FAST, PLAIN, machine, one_image, programs
 from surgery import interp
 
@@ -71,9 +71,8 @@ def check(measured):
 
 def lines(measured, limits):
     """A table: medians with their spread, ratios to the fast path, how near the machine's best rate each comes, memory."""
-    yield f"{'':26} seconds    least     most    ratio    GFLOP  of limit  peak MiB"
-    for one in measured:
-        rate = f"{one.gflop:9.1f} {one.gflop / one.seconds / max(limits.values()):8.0%}" if one.gflop else " " * 18
-        yield (f"{one.name:24} {one.seconds:9.2f} {min(one.turns):8.2f} {max(one.turns):8.2f} "
-               f"{one.seconds / measured[0].seconds:8.2f}{rate} {one.peak / 2**20:9.0f}")
+    def rate(one):
+        return f"{one.gflop:9.1f} {one.gflop / one.seconds / max(limits.values()):8.0%}" if one.gflop else " " * 18
+
+    yield from table(measured, "    GFLOP  of limit", rate)
     yield "GFLOP/s at best: " + ", ".join(f"{what} {rate:.0f}" for what, rate in limits.items())

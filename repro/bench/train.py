@@ -81,11 +81,3 @@ def example(size):
     generator = torch.Generator().manual_seed(1)
     return (60 * torch.randn(1, 3, *size, generator=generator),
             torch.randint(21, (1, 1, *size), generator=generator).float())
-
-
-def lines(measured):
-    """A table: medians with their spread, ratios to ours, memory."""
-    yield f"{'':26} seconds    least     most    ratio  peak MiB"
-    for one in measured:
-        yield (f"{one.name:24} {one.seconds:9.2f} {min(one.turns):8.2f} {max(one.turns):8.2f} "
-               f"{one.seconds / measured[0].seconds:8.2f} {one.peak / 2**20:9.0f}")

@@ -83,11 +83,12 @@ def train(size, runs, width, peers, as_json):
     """One training iteration of voc-fcn8s, beside torchfcn: time and memory."""
     import torch
 
-    from repro.bench.train import bench, lines
+    from repro.bench.contestants import table
+    from repro.bench.train import bench
 
     measured = bench(size, runs, torch.get_num_threads(), width, peers)
     title = f"voc-fcn8s, {size[0]}x{size[1]}, one training iteration"
-    _tell(as_json, {"size": size, "programs": _rows(measured)}, [title, *lines(measured)])
+    _tell(as_json, {"size": size, "programs": _rows(measured)}, [title, *table(measured)])
 
 
 @command.command()

@@ -1,13 +1,12 @@
 """A run's folder, read for its report."""
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from converters.errors import CaffeError, CaffeFileError
 from repro.data.dataset import read_text
-from repro.record import read_evaluation
+from repro.record import read_evaluation, read_results
 
 
 @dataclass
@@ -55,18 +54,16 @@ def read_run(folder):
     path = folder / "results.json"
     if not path.exists():
         raise CaffeFileError(path, "no such file; a report is made of a folder that `repro reproduce` has written")
+    results = read_results(path)
     try:
-        results = json.loads(path.read_text())
         stages = [_read_stage(folder / net, net, result) for net, result in results["stages"].items()]
-        run = Run(folder, results, stages)
-        run.is_miniature, results["job"]
     except CaffeError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CaffeFileError(path, f"not a run's results, or damaged ({error})") from None
     if not stages:
         raise CaffeError(f"{folder}: no stage is finished yet; there will be a report when one is")
-    return run
+    return Run(folder, results, stages)
 
 
 def _read_stage(folder, net, result):

@@ -34,7 +34,7 @@ def settings(param, solver):
     ("accumulated", "voc-fcn32s", (20, 0.9, True, 1e-4)),
     ("accumulated", "voc-fcn16s", (20, 0.9, True, 1e-6)),  # a hundredth of the coarser net's
     ("accumulated", "voc-fcn-alexnet", (20, 0.9, True, 1e-4)),  # as released
-])  # fmt: skip
+])
 def test_batches(name, net, expected):
     assert settings(*applied(name, net=net)) == expected
 
@@ -62,7 +62,7 @@ def test_a_fixed_trunk_is_the_papers_net():
 
 @pytest.mark.parametrize(("net", "learned"), [
     ("voc-fcn8s", {"upscore2", "upscore_pool4"}), ("siftflow-fcn16s", {"upscore2_sem", "upscore2_geo"}),
-])  # fmt: skip
+])
 def test_learned_interpolation_spares_the_last(net, learned):
     for name, expected in (("learned-interpolation", learned), ("fixed-interpolation", set())):
         built = CaffeNet(applied(name, net=net)[0], "train")
@@ -119,7 +119,7 @@ def test_each_is_one_option_away(scheme, voc_set, classifier, tmp_path):
     net = {"staged": "voc-fcn16s", "learned-interpolation": "voc-fcn16s", "at-once": "voc-fcn8s"}.get(scheme, "voc-fcn32s")
     result = CliRunner().invoke(main, [str(part) for part in (
         "train", net, "--scheme", scheme, "--data", voc_set, "--weights", classifier, "-o", tmp_path, "--iterations", 2,
-        "--iter-size", 1)])  # fmt: skip
+        "--iter-size", 1)])
     assert result.exit_code == 0, result.output
     written = tmp_path / f"{net}{'-atonce' * (scheme == 'at-once')}.caffemodel"
     trained, start = read_caffemodel(written).blobs, read_caffemodel(classifier).blobs
@@ -137,7 +137,7 @@ def test_each_is_one_option_away(scheme, voc_set, classifier, tmp_path):
 
 def test_a_reproduction_by_schemes_is_not_called_the_papers(voc_set, classifier, tmp_path):
     arguments = ["reproduce", "voc-fcn32s", "--run", tmp_path, "--data", voc_set, "--weights", classifier,
-                 "--iterations", 2, "--scheme", "accumulated", "--scheme", "balanced"]  # fmt: skip
+                 "--iterations", 2, "--scheme", "accumulated", "--scheme", "balanced"]
     result = CliRunner().invoke(main, list(map(str, arguments)))
     assert result.exit_code == 0, result.output
     job = json.loads((tmp_path / "results.json").read_text())["job"]
