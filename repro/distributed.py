@@ -25,6 +25,10 @@ def joined(device="cpu"):
     if "WORLD_SIZE" not in os.environ:
         yield
         return
+    # Its functions' defaults hold the group that there is when it is imported. One held beyond `destroy_process_group` keeps
+    # gloo's threads, which abort the process when they let go of a tensor while Python ends.
+    import torch.distributed.nn  # noqa: F401
+
     with _others_are_needed():
         dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
     # torchrun ends the others when one process has died; whichever notices first is to say so.

@@ -32,9 +32,7 @@ def together(tmp_path):
     """together(N, work, *arguments): what `work` returns in each of N processes that are one run."""
 
     def run(ranks, work, *arguments):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         processes = [SERVER.Process(target=_work, args=(rank, ranks, port, tmp_path / f"{ranks}-{rank}", work, arguments))
                      for rank in range(ranks)]
         for process in processes:
@@ -45,6 +43,12 @@ def together(tmp_path):
         return [torch.load(tmp_path / f"{ranks}-{rank}", weights_only=False) for rank in range(ranks)]
 
     return run
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 def _work(rank, ranks, port, path, work, arguments):
@@ -156,6 +160,23 @@ def test_any_number_of_ranks_scores_alike(voc_set, fcn_weights, together):
 
 
 # ---- by torchrun ----
+
+
+THREADS_LEFT = """
+from pathlib import Path
+from repro import distributed
+with distributed.joined():
+    import torch.distributed.nn  # as parts of torch do when they are first used
+print([name.read_text() for name in Path("/proc/self/task").glob("*/comm") if "gloo" in name.read_text()])
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are looked up in /proc")
+def test_no_thread_of_gloo_is_left():
+    """One that was would now and then abort the process when Python ends, after all was written."""
+    alone = {"RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    ended = subprocess.run([sys.executable, "-c", THREADS_LEFT], env=os.environ | alone, capture_output=True, text=True)
+    assert ended.stdout == "[]\n", ended.stderr
 
 
 def torchrun(*arguments):
