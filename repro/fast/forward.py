@@ -9,6 +9,8 @@ from repro.fast.spans import Span
 
 # Numbers that the blobs between two held values may take at once; a larger window is computed in strips of rows.
 SCRATCH = 3 * 2**20
+# Each strip reads all weights again; where those are many, it may take this part of their memory.
+WEIGHTS_TO_SCRATCH = 16
 
 
 class Part(NamedTuple):
@@ -54,7 +56,8 @@ def forward(graph, plan, inputs, targets, border=None, finish=None):
 def _in_strips(plan, stage, parts, value, window, finish):
     rows, columns = window
     batch = len(next(iter(parts.values())).pixels)
-    height = max(1, rows.length * SCRATCH // max(SCRATCH, batch * _numbers(plan, stage, value, window)))
+    scratch = max(SCRATCH, sum(blob.numel() for op in stage for blob in op.layer.blobs()) // WEIGHTS_TO_SCRATCH)
+    height = max(1, rows.length * scratch // max(scratch, batch * _numbers(plan, stage, value, window)))
     whole = None
     for start in range(rows.start, rows.stop, height):
         strip = Span(start, min(start + height, rows.stop))
@@ -74,6 +77,7 @@ def _in_strips(plan, stage, parts, value, window, finish):
 def _compute(plan, stage, parts, value, window):
     """A window of a held value, from the held values before it."""
     needed = plan.demand(stage, {value: window})
+    last = {bottom: op for op in stage for bottom in op.reads}
     between = {}
     for op in stage:
         need = op.need(needed[op.top])
@@ -83,6 +87,8 @@ def _compute(plan, stage, parts, value, window):
             kept.append((between.get(bottom) or parts[bottom]).take(along(Span.within, need, size)))
             padding = along(Span.padding, need, size)
         between[op.top] = Part(op(kept, padding, needed[op.top]), needed[op.top])
+        for bottom in [bottom for bottom in between if last.get(bottom) is op]:
+            del between[bottom]
     return between[value].pixels
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from converters.caffe_pb2 import PoolingParameter
 from converters.layers.pooling import FLT_MAX
 from repro.fast import winograd
+from repro.fast.product import linear
 from repro.fast.spans import Axis, Span
 from surgery.interp import bilinear_kernel
 
@@ -149,11 +150,12 @@ class Convolution(Operation):
         return F.conv2d(bottom, layer.weight, bias, layer.stride, pad, layer.dilation, layer.group)
 
     def _product(self, bottom, padding, window):
-        columns = F.unfold(padded(bottom, padding), self.layer.kernel, stride=self.layer.stride)
-        top = self.layer.weight.flatten(1) @ columns
-        if "bias" in self.layer.blob_names:
-            top += self.layer.bias[:, None]
-        return top.unflatten(2, [span.length for span in window])
+        windows = padded(bottom, padding)
+        for axis, kernel, stride in zip((2, 3), self.layer.kernel, self.layer.stride, strict=True):
+            windows = windows.unfold(axis, kernel, stride)  # N x C x H x W x kernel height x width
+        rows = windows.permute(0, 2, 3, 1, 4, 5).flatten(3).flatten(0, 2)
+        top = linear(rows, self.layer.weight.flatten(1), getattr(self.layer, "bias", None))
+        return top.view(len(bottom), *[span.length for span in window], -1).permute(0, 3, 1, 2)
 
 
 class Deconvolution(Operation):

@@ -12,13 +12,16 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from repro.fast.product import linear
+
 OUT, KERNEL = 4, 3
 TILE = OUT + KERNEL - 1
 # Where the polynomials are evaluated, besides infinity. With these the error is a quarter of that with 0, 1, -1, 2, -2.
 POINTS = 0, 2 / 3, -2 / 3, 3 / 2, -3 / 2
 # Below these the transforms cost more than the multiplications that they save: kernels, and the top's pixels.
-LEAST_KERNELS, LEAST_POSITIONS = 128 * 256, 512
-SCRATCH = 3 * 2**20  # numbers that each of a few steps makes at once, not far from the processor
+LEAST_KERNELS, LEAST_POSITIONS = 256 * 512, 2000
+SCRATCH = 3 * 2**20  # numbers that are multiplied at once
+CHUNK = 2**20  # numbers that are transformed at once
 
 
 def transforms(points=POINTS):
@@ -48,36 +51,48 @@ def convolve(bottom, weight, bias=None):
     count, channels, height, width = bottom.shape
     outputs = len(weight)
     rows, columns = -(-(height - 2) // OUT), -(-(width - 2) // OUT)
-    bottom = F.pad(bottom, (0, OUT * columns + 2 - width, 0, OUT * rows + 2 - height))
+    pixels = F.pad(bottom, (0, OUT * columns + 2 - width, 0, OUT * rows + 2 - height)).permute(0, 2, 3, 1).contiguous()
     top = bottom.new_empty(count, rows, OUT, columns, OUT, outputs)
-    step = max(1, SCRATCH // (TILE**2 * count * columns * max(channels, outputs)))  # rows of tiles
-    group = -(-outputs // -(-TILE**2 * channels * outputs // SCRATCH))  # outputs whose kernels are transformed at once
+    row = count * columns  # tiles in a row of them
+    group = at_once(outputs, TILE**2 * channels, SCRATCH)  # outputs whose kernels are transformed at once
+    step = at_once(rows, TILE**2 * row * max(channels, group), SCRATCH)  # rows of tiles that are multiplied at once,
+    few = at_once(step, TILE**2 * row * max(channels, group), CHUNK)  # and that are transformed at once
     for start in range(0, rows, step):
-        tiles = _tiles(bottom, start, min(step, rows - start), columns)
-        places = tiles[0].numel() // channels
-        tiles = torch.mm(to_tile, tiles.flatten(1), out=_memory(1, bottom, TILE**2, places * channels))
-        for first in range(0, outputs, group):
-            kernels = weight[first : first + group]
-            size = len(kernels)
-            kernels = torch.mm(of_kernel, kernels.reshape(-1, KERNEL**2).T, out=_memory(2, bottom, TILE**2, size * channels))
-            part = torch.bmm(tiles.view(-1, places, channels), kernels.view(-1, size, channels).transpose(1, 2),
-                             out=_memory(0, bottom, TILE**2, places, size))
-            part = torch.mm(from_tile, part.flatten(1), out=_memory(2, bottom, OUT**2, places * size))
-            part = part.view(OUT, OUT, count, -1, columns, size).permute(2, 3, 0, 4, 1, 5)
-            top[:, start : start + step, :, :, :, first : first + group] = part
+        taken = min(step, rows - start)
+        chunks = [(first, min(few, taken - first)) for first in range(0, taken, few)]
+        tiles = _memory(0, bottom, TILE**2, taken * row, channels)
+        for first, size in chunks:
+            chunk = linear(to_tile, _tiles(pixels, start + first, size, columns).T)
+            tiles[:, first * row : (first + size) * row] = chunk.view(TILE**2, -1, channels)
+        for output in range(0, outputs, group):
+            kernels = weight[output : output + group]
+            kernels = linear(of_kernel, kernels.reshape(-1, KERNEL**2)).view(TILE**2, -1, channels)
+            part = _memory(1, bottom, TILE**2, taken * row, kernels.shape[1])
+            for into, tile, kernel in zip(part, tiles, kernels, strict=True):
+                into.copy_(linear(tile, kernel))
+            for first, size in chunks:
+                chunk = linear(from_tile, part[:, first * row : (first + size) * row].reshape(TILE**2, -1).T)
+                chunk = chunk.view(OUT, OUT, count, size, columns, -1).permute(2, 3, 0, 4, 1, 5)
+                top[:, start + first : start + first + size, :, :, :, output : output + group] = chunk
     top = top.view(count, OUT * rows, OUT * columns, outputs)
     if bias is not None:
         top += bias
     return top[:, : height - 2, : width - 2].permute(0, 3, 1, 2)
 
 
-def _tiles(bottom, start, rows, columns):
-    """Tiles of so many rows and columns of them, from row `start` on: TILE**2 x N x rows x columns x C."""
-    pixels = bottom.permute(0, 2, 3, 1).contiguous()[:, OUT * start :]
+def at_once(count, numbers, most):
+    """How many of `count` things of so many numbers to take at once, of `most` numbers at most: all turns much the same."""
+    turns = -(-count // max(1, most // numbers))
+    return -(-count // turns)
+
+
+def _tiles(pixels, start, rows, columns):
+    """Tiles of N x H x W x C, so many rows and columns of them from row `start` on: TILE**2 x (N rows columns C)."""
+    pixels = pixels[:, OUT * start :]
     image, row, column, channel = pixels.stride()
-    shape = TILE, TILE, len(bottom), rows, columns, bottom.shape[1]
+    shape = TILE, TILE, len(pixels), rows, columns, pixels.shape[3]
     tiles = pixels.as_strided(shape, (row, column, image, OUT * row, OUT * column, channel), pixels.storage_offset())
-    return _memory(0, bottom, *shape).copy_(tiles).flatten(0, 1)
+    return tiles.reshape(TILE**2, -1)
 
 
 _kept = threading.local()

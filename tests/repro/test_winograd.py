@@ -24,9 +24,10 @@ def test_the_transforms_make_a_convolution():
     assert np.abs(found - np.correlate(pixels, weights[:3], "valid")).max() < 1e-13
 
 
-@pytest.mark.parametrize("scratch", [winograd.SCRATCH, 4000])
-def test_every_remainder_of_the_tile_in_batches_and_pieces(scratch, monkeypatch):
+@pytest.mark.parametrize(("scratch", "chunk"), [(winograd.SCRATCH, winograd.CHUNK), (4000, 2000), (20000, 9000)])
+def test_every_remainder_of_the_tile_in_batches_and_pieces(scratch, chunk, monkeypatch):
     monkeypatch.setattr(winograd, "SCRATCH", scratch)
+    monkeypatch.setattr(winograd, "CHUNK", chunk)
     torch.manual_seed(0)
     weight, bias = torch.randn(5, 7, 3, 3, dtype=torch.double), torch.randn(5, dtype=torch.double)
     for height, width in [(3, 3), (6, 6), (7, 13), (8, 20), (9, 11), (30, 4)]:
