@@ -10,7 +10,7 @@ from tqdm import tqdm
 import surgery
 from converters import CaffeError
 from converters.caffe_pb2 import SolverParameter
-from repro import distributed, surgeries
+from repro import distributed, memory, surgeries
 from repro.logs import Log
 from repro.score_report import TITLES
 from surgery.interp import upsampling_layers
@@ -50,6 +50,7 @@ def train(solver, folder, iterations, every=0, score=None, score_every=0, caffes
     score: called each `score_every` iterations for the net's `Scores`, which are logged. caffes_prefix: with each snapshot
     also write Caffe's, PREFIX_iter_N.solverstate and .caffemodel, or those with .h5 as the solver's snapshot_format says.
     """
+    memory.keep_freed()
     title, folder, first = solver.net.param.name, Path(folder), distributed.rank() == 0
     if first:
         folder.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ import math
 import torch.nn.functional as F
 
 from converters.layers.base import Layer, canonical_axis, register
+from converters.product import linear
 
 CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 DECONVOLVE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
@@ -112,20 +113,20 @@ class Convolution(_Convolution):
             window = batch.shape[2:], self.weight.shape[2:], stride, pad, dilation
             size = [self.top_size(*numbers) for numbers in zip(*window, strict=True)]
             if 0 < math.prod(size) < self.num_output:
-                top = self._product(F.unfold(batch, self.weight.shape[2:], dilation, pad, stride))
-                return (top if bias is None else top + bias[:, None]).unflatten(2, size)
+                rows = self._product(F.unfold(batch, self.weight.shape[2:], dilation, pad, stride), bias)
+                return rows.unflatten(0, (len(batch), *size)).permute(0, 3, 1, 2)
         return function(batch, self.weight, bias, stride, pad, dilation, self.group)
 
-    def _product(self, columns):
-        """The convolution as Caffe computes it, one matrix product with im2col's columns: (N, num_output, positions).
+    def _product(self, columns, bias):
+        """The convolution as Caffe computes it, one matrix product with im2col's columns: a row of outputs a position.
 
         In training, where the weights outweigh the positions, as in fc6, it is forward and backward the faster way.
         """
         if self.weight.is_contiguous():
-            return self.weight.flatten(1) @ columns
+            return linear(columns.transpose(1, 2).flatten(0, 1), self.weight.flatten(1), bias)
         # In the layout channels_last the columns are put in the order of the weights, which are larger and stay in place.
-        weight = self.weight.permute(0, 2, 3, 1).flatten(1)
-        return weight @ columns.unflatten(1, (self.weight.shape[1], -1)).transpose(1, 2).flatten(1, 2)
+        rows = columns.unflatten(1, (self.weight.shape[1], -1)).permute(0, 3, 2, 1).flatten(2).flatten(0, 1)
+        return linear(rows, self.weight.permute(0, 2, 3, 1).flatten(1), bias)
 
 
 @register("Deconvolution")

@@ -29,6 +29,7 @@ def ours(size, threads, width):
     import reference
     import surgery
     from converters import CaffeNet
+    from repro import memory
     from repro.solver import Solver
 
     torch.set_num_threads(threads)
@@ -38,7 +39,9 @@ def ours(size, threads, width):
     net.reshape(data=data.shape, label=label.shape)
     surgery.fill_missing(net, surgery.unfilled(net), "msra")
     surgery.interp(net)
-    return Solver(reference.solver(NET), net, itertools.repeat({"data": data, "label": label})).step
+    solver = Solver(reference.solver(NET), net, itertools.repeat({"data": data, "label": label}))
+    memory.keep_freed()  # as `repro train` does
+    return solver.step
 
 
 def torchfcn(size, threads, channels_last=False):

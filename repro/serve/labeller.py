@@ -12,7 +12,7 @@ from repro.legend import percent
 from repro.pages import data_uri
 from repro.segmentation import areas, segment
 
-# What a camera, a scanner or a browser writes. Pillow's other readers are not offered to strangers' bytes.
+# What a camera, a scanner or a browser writes, if Pillow was built with it. Its other readers are not offered to strangers.
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM")
 MOST_PIXELS = 50_000_000  # of a photograph before it is made smaller: a few bytes may claim any number
 
@@ -60,8 +60,9 @@ class Labeller:
 
 def opened(data):
     """The PIL image, not yet decoded, of an image file's bytes; CaffeError for what is none or claims too many pixels."""
+    Image.init()
     try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
+        image = Image.open(io.BytesIO(data), formats=[name for name in FORMATS if name in Image.OPEN])
     except Image.DecompressionBombError as error:
         raise CaffeError(f"the image is too large: {error}") from None
     except BROKEN_IMAGE:
