@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # opencv and onnx are large, and only some tests want them: .ci/run adds them, others skip those tests.
 EXTRAS ?= dev
 
-.PHONY: install peers test opencv5 fuzz lint docs layer-table dist reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s miniature-classifier miniature-table paper proto clean
+.PHONY: install peers test opencv5 fuzz lint docs layer-table screenshots dist reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s miniature-classifier miniature-table paper proto clean
 .DEFAULT_GOAL := install
 
 install: $(INSTALLED)
@@ -52,6 +52,11 @@ docs: $(INSTALLED)
 # The docs' table of layers, from the layers' docstrings.
 layer-table: $(INSTALLED)
 	$(BIN)/python docs/layer_table.py > docs/layers.md
+
+# The docs' pictures of the report and of the local page, of a finished RUN; wants Chromium.
+screenshots: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
+	$(BIN)/python docs/screenshots.py $(or $(RUN),runs/voc-fcn8s)
 
 # The wheel and the source archive, in dist/.
 dist: $(INSTALLED)

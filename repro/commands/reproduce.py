@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from converters.errors import CaffeError
-from repro.commands.options import existing, scheme, seed, threads, width
+from repro.commands.options import complete_net, existing, scheme, seed, threads, width
 
 
 class PerStage(click.ParamType):
@@ -22,7 +22,7 @@ class PerStage(click.ParamType):
 
 
 @click.command()
-@click.argument("net", default="voc-fcn8s")
+@click.argument("net", default="voc-fcn8s", shell_complete=complete_net)
 @click.option("--run", type=click.Path(file_okay=False), help="folder of the run  [default: runs/NET]")
 @click.option("--data", type=existing("folder"),
               help="the net's published set, such as VOC2011; or one's own in VOC layout with a classes.txt")

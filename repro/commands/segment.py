@@ -5,12 +5,13 @@ from pathlib import Path
 import click
 
 from converters.errors import CaffeError, CaffeFileError
-from repro.commands.options import existing, threads
+from repro.commands.options import complete_net, existing, threads
 
 
 @click.command()
 @click.argument("images", nargs=-1, required=True)
-@click.option("--net", default="voc-fcn8s", show_default=True, help="the net that the weights are of")
+@click.option("--net", default="voc-fcn8s", show_default=True, help="the net that the weights are of",
+              shell_complete=complete_net)
 @click.option("--weights", required=True, type=existing("file"), help="its caffemodel")
 @click.option("-o", "--output", default="segmented", show_default=True, type=click.Path(file_okay=False),
               help="folder for NAME.png (labels in VOC's palette) and NAME-overlay.png (with a legend)")

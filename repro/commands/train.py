@@ -5,7 +5,8 @@ from pathlib import Path
 
 import click
 
-from converters.errors import CaffeError
+from converters.errors import CaffeError, instead
+from converters.files import nearest_file
 from repro.commands.options import complete_net, existing, scheme, seed, threads, width
 
 # What a directory's prototxts say, not options.
@@ -95,9 +96,15 @@ def command(context, net, weights, output, resume, snapshot, snapshot_every, tes
 
 
 def _check(context, net, is_directory, scheme, base_lr, snapshot, data):
+    import reference
+
     given = [name for name in OF_THE_SOLVER if context.get_parameter_source(name).name != "DEFAULT"]
     if is_directory and given:
         raise CaffeError(f"--{given[0].replace('_', '-')} is for a published net: {net} says what it trains on")
+    if is_directory and not Path(net).is_file():
+        raise CaffeError(f"{net}: no such file{nearest_file(net)}")
+    if not is_directory and net not in reference.names():
+        raise CaffeError(f"no net '{net}'{instead(net, reference.names())}")
     if not is_directory and data is None:
         raise CaffeError(f"'{net}' wants --data, a folder in VOC layout; or give the path of a solver.prototxt")
     if "staged" in scheme and (base_lr or snapshot):

@@ -111,3 +111,10 @@ def test_9_an_unknown_net(photographs, voc_set, fcn_weights, tmp_path):
     assert_refused(call("reference", "voc-fnc32s"), near)
     assert_refused(call("segmnt"), "no command 'segmnt'; did you mean 'segment'?")
     assert {path.parent for path in files(tmp_path)} == {photographs}
+
+
+def test_near_misses_of_what_is_to_be_trained(tmp_path):
+    (tmp_path / "solver.prototxt").touch()
+    wrong = tmp_path / "solvr.prototxt"
+    assert_refused(call("train", wrong), f"{wrong}: no such file; did you mean 'solver.prototxt'?")
+    assert_refused(call("train", "voc-fcn32"), "no net 'voc-fcn32'; did you mean 'voc-fcn32s'")
