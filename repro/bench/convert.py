@@ -21,6 +21,7 @@ from converters.caffemodel import read_caffemodel, write_caffemodel
 from converters.errors import CaffeError
 from converters.prototxt import write_prototxt
 
+PEER = "OpenCV, loading"
 PROTOBUF = """
 import sys
 from converters.caffe_pb2 import NetParameter
@@ -47,7 +48,8 @@ class Measurement(NamedTuple):
 
 
 def bench(source=None, runs=5, megabytes=512):
-    """(size of the file in bytes, [Measurement, ...]) with `cp` first, then this converter, then the others.
+    """(size of the file in bytes, [Measurement, ...], {peer: why it failed}), with `cp` first, then this converter, then the
+    others.
 
     source: a caffemodel with the description of its net in it; otherwise one of random weights is made, in a folder that is
     removed. What is not installed is left out.
@@ -67,14 +69,20 @@ def bench(source=None, runs=5, megabytes=512):
             "protobuf, parsing": [*python, PROTOBUF, source],
         }
         if find_spec("cv2"):
-            contestants["OpenCV, loading"] = [*python, OPENCV, source, prototxt]
-        measured = {name: [] for name in contestants}
+            contestants[PEER] = [*python, OPENCV, source, prototxt]
+        measured, failed = {name: [] for name in contestants}, {}
         for _ in range(runs):
-            for name, command in contestants.items():
+            for name in [name for name in contestants if name not in failed]:
                 target.unlink(missing_ok=True)
-                measured[name].append(run(name, list(map(str, command))))
+                try:
+                    measured[name].append(run(name, list(map(str, contestants[name]))))
+                except CaffeError as error:
+                    if name != PEER:
+                        raise
+                    failed[name] = str(error)
         size = os.path.getsize(source)
-    return size, [Measurement(name, *map(median, zip(*turns, strict=True))) for name, turns in measured.items()]
+    return size, [Measurement(name, *map(median, zip(*turns, strict=True)))
+                  for name, turns in measured.items() if name not in failed], failed
 
 
 def run(name, command):
@@ -103,11 +111,12 @@ def make_model(path, megabytes):
     write_caffemodel(path, net, blobs)
 
 
-def lines(size, measurements):
-    """A table of the measurements, with ratios to the first one's time and to the file's size."""
+def lines(size, measurements, failed):
+    """A table of the measurements, with ratios to the first one's time and to the file's size, and who failed."""
     copy = measurements[0]
     yield f"a file of {size / 2**20:.0f} MiB       seconds   of cp   peak MiB   of file"
     for name, seconds, peak in measurements:
         yield f"{name:22} {seconds:10.2f} {seconds / copy.seconds:7.2f} {peak / 2**20:10.0f} {peak / size:9.2f}"
     convert, start = (next(m for m in measurements if m.name == name) for name in ("repro convert", "its start alone"))
     yield f"conversion without its start: {(convert.seconds - start.seconds) / copy.seconds:.2f} of cp"
+    yield from (f"not measured: {reason}" for reason in failed.values())

@@ -21,8 +21,8 @@ def convert(source, runs, megabytes, as_json):
     """Convert SOURCE, a caffemodel (or one made for it), beside `cp`, plain protobuf parsing and OpenCV."""
     from repro.bench.convert import bench, lines
 
-    size, measured = bench(source, runs, megabytes)
-    _tell(as_json, {"bytes": size, "programs": _rows(measured)}, lines(size, measured))
+    size, measured, failed = bench(source, runs, megabytes)
+    _tell(as_json, {"bytes": size, "programs": _rows(measured), "failed": failed}, lines(size, measured, failed))
 
 
 class Size(click.ParamType):

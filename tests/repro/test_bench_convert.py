@@ -1,10 +1,12 @@
 """The bench of the converter measures every contestant and reports ratios."""
 
+import pytest
 from click.testing import CliRunner
 
 from converters import CaffeError, read_caffemodel
 from repro.bench.convert import make_model, run
 from repro.cli import main
+from repro.miniature.classifier import WEIGHTS
 
 
 def test_the_bench_compares_with_cp():
@@ -29,3 +31,10 @@ def test_a_contestant_that_fails_is_named():
         assert str(error).startswith("cp failed: ") and "\n" not in str(error)
     else:
         raise AssertionError("a failure went unnoticed")
+
+
+def test_a_peer_that_cannot_read_the_file_is_left_out_and_named():
+    pytest.importorskip("cv2")
+    result = CliRunner().invoke(main, ["bench", "convert", str(WEIGHTS), "--runs", "2"])  # no input that OpenCV finds
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[-1].startswith("not measured: OpenCV, loading failed: cv2.error")
