@@ -26,12 +26,18 @@ STAGES = ["voc-fcn32s", "voc-fcn16s", "voc-fcn8s"]
 TIMEOUT = 60
 
 
+def heed_interrupts():
+    """Of a job in the background the shell has Ctrl-C ignored, and so by all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Served:
     """`repro serve` as a process of its own, on a port that was free."""
 
     def __init__(self, *arguments):
         command = [sys.executable, "-m", "repro", "serve", *map(str, arguments), "--port", "0", "--threads", "1"]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        preexec_fn=heed_interrupts)
         self.said = self.process.stdout.readline()
         self.address = re.match(r"http://127\.0\.0\.1:\d+/", self.said).group()
 
