@@ -18,7 +18,6 @@ WIDTHS = {1280: 1000, 390: 844}  # and heights
 def report(page, run):
     page.goto((run / "report.html").absolute().as_uri())
     page.get_by_role("button", name="8s").click()
-    page.locator(".all").scroll_into_view_if_needed()
     page.locator("section:has(.all)").evaluate("section => section.scrollIntoView()")
 
 
