@@ -7,13 +7,13 @@ from importlib import import_module
 
 _HOMES = {
     "converters.errors": ("CaffeError", "CaffeFileError"),
-    "converters.caffemodel": ("read_caffemodel", "write_caffemodel"),
-    "converters.prototxt": ("read_prototxt", "read_solver", "write_prototxt"),
-    "converters.blob": ("read_blob",),
-    "converters.solverstate": ("read_solverstate", "write_solverstate"),
+    "converters.formats.caffemodel": ("read_caffemodel", "write_caffemodel"),
+    "converters.formats.prototxt": ("read_prototxt", "read_solver", "write_prototxt"),
+    "converters.formats.blob": ("read_blob",),
+    "converters.formats.solverstate": ("read_solverstate", "write_solverstate"),
     "converters.net": ("CaffeNet",),
     "converters.layers": ("Layer", "layer_table", "register"),
-    "converters.preprocessing": ("Preprocessing", "read_metadata"),
+    "converters.pytorch.preprocessing": ("Preprocessing", "read_metadata"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME_OF)

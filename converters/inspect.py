@@ -4,12 +4,12 @@ import os
 from math import prod
 from pathlib import Path
 
-from converters.blob import dims_text, read_blob
-from converters.caffemodel import read_caffemodel
 from converters.errors import CaffeError, CaffeFileError
-from converters.preprocessing import from_metadata
-from converters.prototxt import format_prototxt, read_prototxt, read_solver
-from converters.solverstate import read_solverstate
+from converters.formats.blob import dims_text, read_blob
+from converters.formats.caffemodel import read_caffemodel
+from converters.formats.prototxt import format_prototxt, read_prototxt, read_solver
+from converters.formats.solverstate import read_solverstate
+from converters.pytorch.preprocessing import from_metadata
 
 SINGLE = "net", "iter", "learned_net", "current_step", "parameters", "weight_bytes", "blob_bytes", "multiply_adds"
 
@@ -149,7 +149,7 @@ def _prototxt(path, input_size):
 
 
 def _safetensors(path, input_size):
-    from converters.safetensors_io import read_header
+    from converters.pytorch.safetensors_file import read_header
 
     header = read_header(path)
     found = {

@@ -65,7 +65,7 @@ class CaffeNet(nn.Module):
         is_file = not isinstance(net, NetParameter) and os.path.exists(net)
         source = str(net) if is_file else "the net"
         if not isinstance(net, NetParameter):
-            from converters.prototxt import read_prototxt
+            from converters.formats.prototxt import read_prototxt
             net = read_prototxt(net)
         self.param = filter_net(net, phase, level, stages)
         self.phase = phase
@@ -261,7 +261,7 @@ class CaffeNet(nn.Module):
         layers there is `surgery.transplant`.
         """
         if not isinstance(source, Mapping):
-            from converters.caffemodel import read_caffemodel
+            from converters.formats.caffemodel import read_caffemodel
             source = read_caffemodel(source).blobs
         source = {name: arrays for name, arrays in source.items() if len(arrays)}
         copies = []

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from converters.blob import as_floats
-from converters.caffemodel import read_caffemodel, write_caffemodel
-from converters.codegen import build_module, make_module
 from converters.errors import CaffeError
-from converters.export import read_checkpoint
-from converters.keys import state_dict
+from converters.formats.blob import as_floats
+from converters.formats.caffemodel import read_caffemodel, write_caffemodel
+from converters.formats.prototxt import write_prototxt
 from converters.net import CaffeNet
-from converters.prototxt import write_prototxt
+from converters.pytorch.keys import state_dict
+from converters.pytorch.module_source import build_module, make_module
+from converters.pytorch.weights import read_checkpoint
 from converters.shapes import infer_shapes
 
 TOLERANCE = 1e-4  # of each blob's largest magnitude

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from converters.caffe_pb2 import LayerParameter
-from converters.prototxt import write_prototxt
+from converters.formats.prototxt import write_prototxt
 from reference import means
 from reference.nets import net
 from reference.solvers import solver

@@ -13,8 +13,8 @@ from tqdm import tqdm
 
 import reference
 from converters import CaffeError
-from converters.blob import write_blob
 from converters.caffe_pb2 import LossParameter, ParamSpec
+from converters.formats.blob import write_blob
 from converters.layers.loss import normalization_mode
 from reference.netspec import FIXED
 from reference.schemes import AVERAGED_RATES, BATCHES, SAMPLED

@@ -8,8 +8,8 @@ from PIL import Image
 
 import reference
 from converters import CaffeError, CaffeNet, Preprocessing, read_metadata
-from converters.export import read_blobs
 from converters.files import FilePath
+from converters.pytorch.weights import read_blobs
 from reference import means
 from reference.sizes import sizes_of
 from repro.data.dataset import read_classes

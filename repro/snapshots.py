@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from converters import CaffeFileError, read_solverstate, write_caffemodel, write_solverstate
 from converters.files import written_whole
-from converters.solverstate import SolverState
+from converters.formats.solverstate import SolverState
 from repro import distributed
 
 FORMAT = "repro-snapshot-1"

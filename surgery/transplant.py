@@ -7,10 +7,10 @@ import numpy as np
 import torch
 
 from converters.caffe_pb2 import FillerParameter
-from converters.caffemodel import read_caffemodel
 from converters.errors import CaffeError
 from converters.files import FilePath
-from converters.fillers import fill
+from converters.formats.caffemodel import read_caffemodel
+from converters.layers.fillers import fill
 from converters.net import CaffeNet, same_shape
 from surgery.interp import upsampling_layers
 

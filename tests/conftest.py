@@ -1,9 +1,9 @@
-from pathlib import Path
 
 import pytest
+from helpers import GOLDEN
 
 
 @pytest.fixture(scope="session")
 def golden():
     """The folder of Caffe's own answers."""
-    return Path(__file__).parent / "golden"
+    return GOLDEN

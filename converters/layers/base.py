@@ -8,7 +8,7 @@ from torch import nn
 
 from converters.caffe_pb2 import FillerParameter
 from converters.errors import CaffeError
-from converters.fillers import fill
+from converters.layers.fillers import fill
 
 REGISTRY: dict[str, type["Layer"]] = {}
 

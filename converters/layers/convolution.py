@@ -5,7 +5,7 @@ import math
 import torch.nn.functional as F
 
 from converters.layers.base import Layer, canonical_axis, register
-from converters.product import linear
+from converters.layers.matmul import linear
 
 CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 DECONVOLVE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}

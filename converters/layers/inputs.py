@@ -4,8 +4,8 @@ import torch
 
 from converters.caffe_pb2 import FillerParameter
 from converters.errors import CaffeError
-from converters.fillers import fill
 from converters.layers.base import Layer, register
+from converters.layers.fillers import fill
 
 
 @register("Input")

@@ -5,8 +5,8 @@ import math
 import torch
 import torch.nn.functional as F
 
-from converters.blob import read_blob
 from converters.caffe_pb2 import HingeLossParameter, LossParameter
+from converters.formats.blob import read_blob
 from converters.layers.base import Layer, canonical_axis, check_indices, register, root
 
 LOG_FLT_MIN = math.log(torch.finfo(torch.float32).tiny)

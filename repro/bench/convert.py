@@ -17,11 +17,12 @@ from typing import NamedTuple
 import numpy as np
 
 from converters.caffe_pb2 import LayerParameter, NetParameter
-from converters.caffemodel import read_caffemodel, write_caffemodel
 from converters.errors import CaffeError
-from converters.prototxt import write_prototxt
+from converters.formats.caffemodel import read_caffemodel, write_caffemodel
+from converters.formats.prototxt import write_prototxt
 
 PEER = "OpenCV, loading"
+STARTED = "import converters.pytorch.weights, converters.pytorch.safetensors_file, repro.commands.convert"
 PROTOBUF = """
 import sys
 from converters.caffe_pb2 import NetParameter
@@ -65,7 +66,7 @@ def bench(source=None, runs=5, megabytes=512):
         contestants = {
             "cp": ["cp", source, target],
             "repro convert": [sys.executable, "-m", "repro", "convert", "caffemodel", source, "-o", target],
-            "its start alone": [*python, "import converters.export, converters.safetensors_io, repro.commands.convert"],
+            "its start alone": [*python, STARTED],
             "protobuf, parsing": [*python, PROTOBUF, source],
         }
         if find_spec("cv2"):

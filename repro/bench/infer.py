@@ -12,7 +12,7 @@ import torch
 
 import reference
 from converters import CaffeError, CaffeNet, write_caffemodel
-from converters.prototxt import write_prototxt
+from converters.formats.prototxt import write_prototxt
 from repro.bench.contestants import table, take_turns
 from repro.bench.peers import FAST, PLAIN, machine, one_image, programs
 from surgery import interp

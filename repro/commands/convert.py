@@ -81,7 +81,7 @@ def caffemodel(source, prototxt, output, replaced, autocrop, verify, **given):
     Keys are those of CaffeNet's state_dict, "<layer>.weight" and "<layer>.bias". What is said of means, scale, channels,
     input size and classes is kept in a .safetensors. What Caffe 1.0 does not know is listed, a line each.
     """
-    from converters.export import check_target, read_weights, set_blob, write_weights
+    from converters.pytorch.weights import check_target, read_weights, set_blob, write_weights
 
     check_target(output)
     copied = output.endswith((".safetensors", ".caffemodel"))  # these take bytes as they lie
@@ -112,9 +112,9 @@ def caffemodel(source, prototxt, output, replaced, autocrop, verify, **given):
 @verify
 def pytorch(checkpoint, prototxt, output, autocrop, verify):
     """Convert CHECKPOINT, a .safetensors or .pt with the keys of CaffeNet's state_dict, to weights that Caffe loads."""
-    from converters.caffemodel import Caffemodel, write_caffemodel
-    from converters.export import blobs_of, read_checkpoint
+    from converters.formats.caffemodel import Caffemodel, write_caffemodel
     from converters.net import CaffeNet
+    from converters.pytorch.weights import blobs_of, read_checkpoint
 
     if not output.endswith((".caffemodel", ".h5")):
         raise CaffeError(f"{output}: Caffe's weights are written as .caffemodel or .caffemodel.h5")
@@ -142,11 +142,11 @@ def prototxt(source, output, input_size, autocrop, verify):
     """
     net = _read_net(source, autocrop)
     if output.endswith(".prototxt"):
-        from converters.prototxt import write_prototxt
+        from converters.formats.prototxt import write_prototxt
 
         write_prototxt(output, net)
     elif output.endswith(".py"):
-        from converters.codegen import write_module
+        from converters.pytorch.module_source import write_module
 
         write_module(output, net, input_size)
     else:
@@ -173,11 +173,11 @@ def onnx(source, prototxt, output, preprocess, autocrop, verify, **given):
 
     What is said of the input, here or in the .safetensors, is put into the graph with --preprocess. Wants the extra `onnx`.
     """
-    from converters.caffemodel import read_caffemodel
-    from converters.export import blobs_of, read_checkpoint
+    from converters.formats.caffemodel import read_caffemodel
     from converters.net import CaffeNet
-    from converters.onnx import write_onnx
-    from converters.preprocessing import read_metadata
+    from converters.pytorch.onnx import write_onnx
+    from converters.pytorch.preprocessing import read_metadata
+    from converters.pytorch.weights import blobs_of, read_checkpoint
 
     if not output.endswith(".onnx"):
         raise CaffeError(f"{output}: ONNX is written as .onnx")
@@ -199,7 +199,7 @@ def _preprocessing(mean, mean_file, bgr, scale, input_size, classes, kept=None):
     """The `Preprocessing` that the options give; what they leave out is taken from `kept`."""
     from dataclasses import replace
 
-    from converters.preprocessing import Preprocessing, mean_of
+    from converters.pytorch.preprocessing import Preprocessing, mean_of
 
     if mean and mean_file:
         raise CaffeError("give --mean or --mean-file, not both")
@@ -215,7 +215,7 @@ def _preprocessing(mean, mean_file, bgr, scale, input_size, classes, kept=None):
 
 def _read_net(path, autocrop):
     """The net in a prototxt; what Caffe 1.0 does not know of it is listed on standard error."""
-    from converters.prototxt import read_prototxt
+    from converters.formats.prototxt import read_prototxt
 
     unknown = []
     net = read_prototxt(path, unknown)

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from converters.caffe_pb2 import PoolingParameter
+from converters.layers.matmul import linear
 from converters.layers.pooling import FLT_MAX
-from converters.product import linear
 from repro.fast import winograd
 from repro.fast.spans import Axis, Span
 from surgery.interp import bilinear_kernel

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from converters.product import linear
+from converters.layers.matmul import linear
 
 OUT, KERNEL = 4, 3
 TILE = OUT + KERNEL - 1

@@ -20,7 +20,7 @@ import surgery
 from converters import CaffeNet
 from converters.caffe_pb2 import BlobProto, NetParameter, V1LayerParameter
 from converters.files import written_whole
-from converters.upgrade import v2_type
+from converters.formats.upgrade import v2_type
 from reference.means import VOC
 from repro.images import preprocess
 from repro.miniature.draw import CLASSES, draw_scene, draw_single

@@ -7,9 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from converters import CaffeError, CaffeNet
-from converters.codegen import write_module
+from converters.formats.prototxt import read_prototxt
 from converters.inspect import inspect
-from converters.prototxt import read_prototxt
+from converters.pytorch.module_source import write_module
 
 ZOO = """
 layer { name: "d" type: "Input" top: "d" top: "l" input_param { shape { dim: 2 dim: 4 dim: 6 dim: 6 } shape { dim: 2 } } }

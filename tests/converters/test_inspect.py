@@ -8,9 +8,9 @@ from click.testing import CliRunner
 
 import converters
 import reference
-from converters.export import write_weights
 from converters.inspect import inspect, lines
-from converters.preprocessing import Preprocessing
+from converters.pytorch.preprocessing import Preprocessing
+from converters.pytorch.weights import write_weights
 from repro.cli import main
 
 

@@ -8,9 +8,9 @@ import torch
 
 import converters
 from converters.caffe_pb2 import LayerParameter
-from converters.export import TYPES
-from converters.keys import blob_names
 from converters.layers import LEFT_OUT, REGISTRY
+from converters.pytorch.keys import blob_names
+from converters.pytorch.weights import TYPES
 
 DATA = "layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: 2 dim: 6 } } }\n"
 SHARED = """

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 
 import converters
 from converters.caffe_pb2 import NetParameter
-from converters.export import write_weights
+from converters.pytorch.weights import write_weights
 from converters.verify import Report, verify_module, verify_weights
 from repro.cli import main
 
@@ -57,7 +57,7 @@ def test_onnx_is_compared_layer_by_layer(formats, tmp_path):
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".caffemodel"])
 def test_a_changed_weight_is_found(model, tmp_path, suffix):
-    changed = converters.caffemodel.Caffemodel(model.net, {name: [a.copy() for a in arrays]
+    changed = converters.formats.caffemodel.Caffemodel(model.net, {name: [a.copy() for a in arrays]
                                                            for name, arrays in model.blobs.items()})
     changed.blobs["fc6"][1][0] += 1e-6
     write_weights(tmp_path / f"x{suffix}", changed)
@@ -67,7 +67,7 @@ def test_a_changed_weight_is_found(model, tmp_path, suffix):
 
 def test_a_changed_module_is_found(formats, tmp_path):
     net = converters.read_prototxt(formats / "tiny_v2.prototxt")
-    converters.codegen.write_module(tmp_path / "tiny.py", net)
+    converters.pytorch.module_source.write_module(tmp_path / "tiny.py", net)
     source = (tmp_path / "tiny.py").read_text()
     assert ".softmax(1)" in source
     (tmp_path / "tiny.py").write_text(source.replace(".softmax(1)", ".sigmoid()"))

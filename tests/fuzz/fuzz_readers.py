@@ -13,12 +13,12 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["converters"]):
-    from converters.blob import read_blob
-    from converters.caffemodel import read_caffemodel
     from converters.errors import CaffeFileError
-    from converters.prototxt import read_prototxt, read_solver, write_prototxt
-    from converters.safetensors_io import read_header, write_safetensors
-    from converters.solverstate import read_solverstate
+    from converters.formats.blob import read_blob
+    from converters.formats.caffemodel import read_caffemodel
+    from converters.formats.prototxt import read_prototxt, read_solver, write_prototxt
+    from converters.formats.solverstate import read_solverstate
+    from converters.pytorch.safetensors_file import read_header, write_safetensors
 
 from reference.solvers import solver
 

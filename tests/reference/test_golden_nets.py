@@ -1,17 +1,17 @@
 """The published nets at full size compute what real Caffe computed."""
 
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers import GOLDEN
 
 import reference
 from converters import CaffeNet
 from surgery import interp
 
-GOLDEN = sorted((Path(__file__).parents[1] / "golden" / "nets").glob("*.npz"))
+CASES = sorted((GOLDEN / "nets").glob("*.npz"))
 MEAN = np.array((104.00698793, 116.66876762, 122.67891434), np.float32)  # BGR
 
 
@@ -35,7 +35,7 @@ def image(golden, index, channels):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_full_size_net_agrees_with_caffe(path):
     golden = np.load(path)
     net = CaffeNet(reference.net(path.stem, "deploy"))

@@ -1,11 +1,11 @@
 """The descriptions: names, shapes and settings as the golden nets have them, and the paper's architecture table."""
 
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from google.protobuf import text_format
+from helpers import GOLDEN
 
 import reference
 from converters import CaffeError, CaffeNet
@@ -13,7 +13,6 @@ from converters.caffe_pb2 import NetParameter
 from reference.sizes import sizes_of
 from surgery import receptive_field, stride
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 FCNS = [name for name in reference.names() if "-fcn" in name]
 
 

@@ -1,17 +1,14 @@
-import os
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
-from small import WIDTH, write_voc
+from helpers import SHARED
+from helpers.small import WIDTH, write_voc
 
 import reference
 from converters import CaffeNet, write_caffemodel
 from repro.miniature.classifier import fill, write_v1
 from repro.training import prepare
-
-SHARED = Path(os.environ.get("SHARED", Path(__file__).parents[3] / "shared"))
 
 
 @pytest.fixture

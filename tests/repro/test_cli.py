@@ -7,9 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-from calls import assert_refused, call, files
+from helpers.calls import assert_refused, call, files
+from helpers.small import WIDTH
 from PIL import Image
-from small import WIDTH
 
 import repro
 from converters import read_caffemodel

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers.release_data import write_nyud, write_sbd, write_siftflow
+from helpers.small import write_voc
 from PIL import Image
-from release_data import write_nyud, write_sbd, write_siftflow
 from scipy.io import savemat
-from small import write_voc
 
 from repro.cli import main
 from repro.data.check import check

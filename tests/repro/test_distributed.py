@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.small import WIDTH
 from safetensors.torch import load_file
-from small import WIDTH
 
 import reference
 from converters import CaffeNet

@@ -8,13 +8,12 @@ import sys
 import tarfile
 import zipfile
 from importlib import metadata
-from pathlib import Path
 
 import pytest
+from helpers import ROOT
 
 from repro.miniature.classifier import WEIGHTS
 
-ROOT = Path(__file__).parents[2]
 PACKAGES = ("converters", "surgery", "reference", "repro")
 NOT_SHIPPED = shutil.ignore_patterns("__pycache__", "*.pyc")
 

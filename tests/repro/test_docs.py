@@ -5,19 +5,18 @@ import shlex
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from helpers import ROOT
+from helpers.small import write_voc
+from helpers.weights import write_narrow
 from PIL import Image
-from small import write_voc
-from weights import write_narrow
 
 import converters
 from converters.layers import REGISTRY
 from repro.cli import main
 
-ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"(?P<mark><!-- not run: [^>]+ -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
 

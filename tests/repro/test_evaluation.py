@@ -7,11 +7,11 @@ import tracemalloc
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers.release_data import write_nyud, write_pascalcontext, write_sbd, write_siftflow
+from helpers.small import write_voc
+from helpers.weights import write_narrow
 from PIL import Image
-from release_data import write_nyud, write_pascalcontext, write_sbd, write_siftflow
 from scipy.spatial.distance import cdist
-from small import write_voc
-from weights import write_narrow
 
 import reference
 from repro.cli import main

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from click.testing import CliRunner
-from weights import write_narrow
+from helpers.weights import write_narrow
 
 from converters.errors import CaffeError
 from reference.weights import Download

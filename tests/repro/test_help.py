@@ -9,7 +9,7 @@ from importlib import metadata
 
 import pytest
 import torch
-from calls import assert_refused, call
+from helpers.calls import assert_refused, call
 
 import converters
 import reference

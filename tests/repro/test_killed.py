@@ -7,7 +7,7 @@ import signal
 import time
 
 import torch
-from small import WIDTH
+from helpers.small import WIDTH
 
 import reference
 from converters import CaffeNet, write_caffemodel

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from calls import assert_refused, call, files
+from helpers.calls import assert_refused, call, files
 from PIL import Image
 
 from repro.images import load_labels

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from release_data import write_nyud, write_pascalcontext, write_sbd, write_siftflow
-from small import WIDTH
+from helpers.release_data import write_nyud, write_pascalcontext, write_sbd, write_siftflow
+from helpers.small import WIDTH
 
 import reference
 from converters import CaffeError, CaffeNet, read_caffemodel, read_prototxt, read_solver, write_caffemodel, write_prototxt

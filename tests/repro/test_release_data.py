@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
+from helpers.release_data import SCENES, random_images, save_mats, write_nyud, write_pascalcontext, write_siftflow
 from PIL import Image
-from release_data import SCENES, random_images, save_mats, write_nyud, write_pascalcontext, write_siftflow
 from scipy.io import savemat
 
 import reference

@@ -10,7 +10,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
-from calls import assert_refused, call
+from helpers.calls import assert_refused, call
 from PIL import Image
 
 from repro.data import open_voc

@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers.small import WIDTH, wait_for, write_voc
 from PIL import Image
 from scipy.io import savemat
-from small import WIDTH, wait_for, write_voc
 
 import reference
 from converters import CaffeError, read_caffemodel, write_caffemodel

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from release_data import write_nyud, write_pascalcontext, write_siftflow
+from helpers.release_data import write_nyud, write_pascalcontext, write_siftflow
 
 import reference
 from converters import CaffeError, read_caffemodel

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from small import WIDTH, write_voc
+from helpers.small import WIDTH, write_voc
 
 import reference
 from converters import CaffeError, CaffeNet, read_blob, read_caffemodel

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.small import WIDTH
+from helpers.weights import write_narrow
 from PIL import Image
-from small import WIDTH
-from weights import write_narrow
 
 import reference
 import repro

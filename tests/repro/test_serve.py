@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
-from calls import assert_refused, call, files
+from helpers.calls import assert_refused, call, files
 from PIL import Image
 
 import repro

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from helpers.small import WIDTH
 from safetensors.torch import load_file, save_file
-from small import WIDTH
 
 import reference
 from converters import CaffeError, CaffeFileError, CaffeNet

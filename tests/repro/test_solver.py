@@ -2,16 +2,16 @@
 
 import itertools
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers import GOLDEN
 
 from converters import CaffeError, CaffeNet, read_solver
 from repro import Solver
 
-GOLDEN = sorted((Path(__file__).parent.parent / "golden" / "solver").glob("*.npz"))
+CASES = sorted((GOLDEN / "solver").glob("*.npz"))
 
 
 # ---- real Caffe's runs ----
@@ -38,7 +38,7 @@ def assert_within(share, ours, caffes, scale, what):
     assert error <= share * scale, f"{what}: off by {error:.3e}, {share:g} of {scale:.3e} allowed"
 
 
-@pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", CASES, ids=lambda path: path.stem)
 def test_ten_iterations_as_caffe(path):
     golden = np.load(path)
     net, pairs = start(golden)
@@ -68,7 +68,7 @@ def test_ten_iterations_as_caffe(path):
 
 
 def test_there_are_golden_runs():
-    assert len(GOLDEN) == 8
+    assert len(CASES) == 8
 
 
 TINY_SOLVER = 'base_lr: 0.01 momentum: 0.9 lr_policy: "fixed"'

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from small import WIDTH
+from helpers.small import WIDTH
 
 import reference
 from converters import CaffeNet, read_caffemodel, write_caffemodel

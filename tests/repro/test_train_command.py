@@ -6,8 +6,8 @@ import shutil
 import pytest
 import torch
 from click.testing import CliRunner
-from release_data import write_sbd
-from small import WIDTH, write_voc
+from helpers.release_data import write_sbd
+from helpers.small import WIDTH, write_voc
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import reference

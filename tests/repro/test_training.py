@@ -10,8 +10,8 @@ import sys
 import numpy as np
 import pytest
 import torch
+from helpers.small import WIDTH, wait_for
 from safetensors import safe_open
-from small import WIDTH, wait_for
 
 import reference
 from converters import CaffeError, CaffeNet, read_caffemodel, write_caffemodel

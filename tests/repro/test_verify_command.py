@@ -4,8 +4,8 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from release_data import write_nyud, write_pascalcontext, write_siftflow
-from weights import write_narrow
+from helpers.release_data import write_nyud, write_pascalcontext, write_siftflow
+from helpers.weights import write_narrow
 
 import reference
 from converters import CaffeNet, write_caffemodel
