@@ -74,7 +74,7 @@ miniature-classifier: $(INSTALLED)
 
 # The README's table of the miniature: three seeds, with and without a fixed trunk (about half an hour).
 miniature-table: $(INSTALLED)
-	$(BIN)/python -m repro.miniature.table
+	$(BIN)/python -m repro.reproduction.seeds_table
 
 # Ours beside the paper's, row by row; STRICT=1 fails where weights or data are not at hand.
 paper: $(INSTALLED)

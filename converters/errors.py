@@ -23,10 +23,10 @@ class CaffeFileError(CaffeError):
 def instead(name: str, known: Iterable[str]) -> str:
     """What to say after a name that is not one of `known`: "; did you mean 'conv1_1'?", or all of them if none is near."""
     known = list(known)
-    return nearest(name, known) or f"; there are {', '.join(known)}"
+    return did_you_mean(name, known) or f"; there are {', '.join(known)}"
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """"; did you mean 'conv1_1'?" of the names nearest to one that is not known, or nothing."""
     by_lower = {other.lower(): other for other in known}
     near = [by_lower[match] for match in get_close_matches(name.lower(), by_lower, n=3)]

@@ -7,14 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from converters.errors import CaffeFileError, nearest
+from converters.errors import CaffeFileError, did_you_mean
 
 FilePath = str | os.PathLike
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @contextmanager
-def written_whole(path: FilePath, flush: bool = True) -> Iterator[Path]:
+def atomic_write(path: FilePath, flush: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to `path`, on any error removed.
 
     flush: false leaves the flushing to the system, for what can be made again from another file. The temporary name keeps
@@ -53,9 +53,9 @@ def unwritable(path: FilePath, error: OSError) -> CaffeFileError:
     return CaffeFileError(path, f"cannot be written: {reason}; {advice}")
 
 
-def nearest_file(path: FilePath) -> str:
+def did_you_mean_file(path: FilePath) -> str:
     """"; did you mean 'net.caffemodel'?" of the names beside a file that is not there, or nothing."""
     path = Path(path)
     beside = os.listdir(path.parent) if path.parent.is_dir() else []
     # The same suffix alone does not make names alike.
-    return nearest(path.name, [name for name in beside if nearest(path.stem, [Path(name).stem])])
+    return did_you_mean(path.name, [name for name in beside if did_you_mean(path.stem, [Path(name).stem])])

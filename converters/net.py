@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from converters.caffe_pb2 import NetParameter, ParamSpec
-from converters.errors import CaffeError, instead, nearest
+from converters.errors import CaffeError, did_you_mean, instead
 from converters.files import FilePath
 from converters.layers import LEFT_OUT, REGISTRY, Layer
 from converters.layers.inputs import Input
@@ -90,7 +90,7 @@ class CaffeNet(nn.Module):
     def _add_layer(self, param, source):
         if param.type not in REGISTRY:
             own = "make one of your own with @converters.register"
-            reason = LEFT_OUT.get(param.type, own + nearest(param.type, REGISTRY))
+            reason = LEFT_OUT.get(param.type, own + did_you_mean(param.type, REGISTRY))
             raise CaffeError(f"layer '{param.name}' in {source}: unknown layer type '{param.type}': {reason}")
         key = param.name.replace(".", "_")
         if key in self._modules or not key:

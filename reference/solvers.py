@@ -55,6 +55,12 @@ def schedule(name: str) -> Schedule:
     return Schedule((TRUNK_OF.get(stage, "vgg16"),), rounds, family.steps)
 
 
+def stages_of(net: str) -> list[str]:
+    """The nets that are trained one from the other to make `net`, the coarsest first."""
+    starts = [start for start in schedule(net).starts_from if "fcn" in start]
+    return list(dict.fromkeys([*(stage for start in starts for stage in stages_of(start)), net]))
+
+
 class _Family(NamedTuple):
     """What the nets of one data set share."""
 

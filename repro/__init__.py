@@ -1,21 +1,25 @@
-"""The program: commands, solver, data sets, evaluation, reproduction."""
+"""The program: commands, training, inference, scoring, data sets, the paper's reproduction. A wing for each."""
 
-from importlib import import_module
+import sys
 
-_HOME_OF = {
-    "Solver": "repro.solver",
-    "accelerate": "repro.fast.accelerate",
-    "load": "repro.segmentation",
-    "segment": "repro.segmentation",
+from converters import Moved, exports
+
+_HOMES = {
+    "repro.data.images": ("load_image", "preprocess"),
+    "repro.fast.accelerate": ("accelerate",),
+    "repro.inference.segmentation": ("load", "segment"),
+    "repro.scoring.evaluation": ("evaluate",),
+    "repro.training.initial_weights": ("prepare",),
+    "repro.training.loop": ("train",),
+    "repro.training.solver": ("Solver",),
 }
-__all__ = sorted(_HOME_OF)
+# Modules that were published under another name, which stays importable.
+_MOVED = {
+    "repro.evaluation": "repro.scoring.evaluation",
+    "repro.images": "repro.data.images",
+    "repro.segmentation": "repro.inference.segmentation",
+    "repro.solver": "repro.training.solver",
+}
 
-
-def __getattr__(name):
-    if name not in _HOME_OF:
-        raise AttributeError(f"module 'repro' has no attribute '{name}'")
-    return getattr(import_module(_HOME_OF[name]), name)
-
-
-def __dir__():
-    return __all__
+__getattr__, __dir__, __all__ = exports(__name__, _HOMES)
+sys.meta_path.append(Moved(_MOVED))

@@ -20,7 +20,7 @@ PATIENCE = timedelta(minutes=10)
 
 
 @contextmanager
-def joined(device="cpu"):
+def process_group(device="cpu"):
     """Within it, the processes that torchrun has started work together: by gloo, and by nccl for what is on a GPU."""
     if "WORLD_SIZE" not in os.environ:
         yield
@@ -44,14 +44,14 @@ def rank():
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def ranks():
+def world_size():
     """How many processes there are."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def share():
-    """(rank, ranks): which of the images, taken in turn, are this process's."""
-    return rank(), ranks()
+def shard():
+    """(rank, world size): which of the images, taken in turn, are this process's."""
+    return rank(), world_size()
 
 
 def local_device(device):
@@ -59,9 +59,9 @@ def local_device(device):
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if device == "cuda" else device
 
 
-def sum_up(tensors):
+def all_reduce(tensors):
     """Replace each tensor, in place, by its sum over all ranks; the same numbers, bit by bit, on each of them."""
-    if ranks() > 1:
+    if world_size() > 1:
         with _others_are_needed():
             for work in [dist.all_reduce(tensor, async_op=True) for tensor in tensors]:
                 work.wait()
@@ -70,21 +70,21 @@ def sum_up(tensors):
 def sums(*numbers):
     """The sums of some numbers over all ranks."""
     total = torch.tensor(numbers, dtype=torch.float64)
-    sum_up([total])
+    all_reduce([total])
     return total.tolist()
 
 
-def copy_from_first(tensors):
+def broadcast(tensors):
     """Replace each tensor, in place, by rank 0's."""
-    if ranks() > 1:
+    if world_size() > 1:
         with _others_are_needed():
             for tensor in tensors:
                 dist.broadcast(tensor, 0)
 
 
-def agreed(value):
+def broadcast_object(value):
     """Rank 0's `value`, anything that can be pickled."""
-    if ranks() == 1:
+    if world_size() == 1:
         return value
     box = [value]
     with _others_are_needed():
@@ -92,11 +92,11 @@ def agreed(value):
     return box[0]
 
 
-def gathered(tensor):
+def all_gather(tensor):
     """The tensors, alike in shape and on the CPU, of all ranks, by rank."""
-    if ranks() == 1:
+    if world_size() == 1:
         return [tensor]
-    found = [torch.empty_like(tensor) for _ in range(ranks())]
+    found = [torch.empty_like(tensor) for _ in range(world_size())]
     with _others_are_needed():
         dist.all_gather(found, tensor)
     return found
@@ -116,6 +116,6 @@ def _told_to_stop(number, frame):
 
 
 def _alone(reason):
-    where = f"rank {rank()} of {ranks()}: " if dist.is_initialized() else ""
+    where = f"rank {rank()} of {world_size()}: " if dist.is_initialized() else ""
     return CaffeError(f"{where}another process of this run has ended or cannot be reached ({reason}); look for its own "
                       "message. Training goes on from the newest snapshot with --resume")

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from reference.weights import DOWNLOADS
-from repro.at_hand import MARKS
+from repro.data.locate import MARKS
 
 PROGRAM = "caffe-fcn"
 

@@ -5,7 +5,7 @@ from math import prod
 import numpy as np
 
 from converters.errors import CaffeFileError
-from converters.files import FilePath, written_whole
+from converters.files import FilePath, atomic_write
 from converters.formats.wire import (
     BYTES,
     FIXED32,
@@ -47,7 +47,7 @@ def read_blob(path: FilePath) -> np.ndarray:
 def write_blob(path, array):
     """Write one array as a BlobProto; Caffe expects a mean to have the four axes 1xCxHxW."""
     array = as_floats(array)
-    with written_whole(path) as temporary, open(temporary, "wb") as file:
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
         file.write(blob_header(array.shape))
         file.write(array)
 

@@ -10,7 +10,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 
 from converters.caffe_pb2 import LayerParameter, NetParameter, V1LayerParameter
 from converters.errors import CaffeError
-from converters.files import FilePath, written_whole
+from converters.files import FilePath, atomic_write
 from converters.formats.blob import as_floats, blob_field, parse_blob
 from converters.formats.upgrade import generation, upgrade_net
 from converters.formats.wire import (
@@ -228,6 +228,6 @@ def _write_protobuf(path, net, blobs):
         total += len(header(V2_LAYER, size)) + size
     if total > MAX_BYTES:
         raise CaffeError(f"{path}: {total} bytes are more than a protobuf can hold (2 GB); write a .caffemodel.h5")
-    with written_whole(path) as temporary, open(temporary, "wb") as file:
+    with atomic_write(path) as temporary, open(temporary, "wb") as file:
         for part in parts:
             file.write(part if isinstance(part, bytes) else as_floats(part))

@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 
 from converters.errors import CaffeError, CaffeFileError
-from converters.files import written_whole
+from converters.files import atomic_write
 from converters.formats.blob import MAX_AXES, as_floats
 from converters.formats.wire import Malformed, blame
 
@@ -35,7 +35,7 @@ def open_hdf5(path):
 def created_hdf5(path):
     """A new, empty HDF5 file, which is at `path` once it is whole."""
     # Through Python's own file: on a full disk libhdf5's leaves its library unable to close it.
-    with written_whole(path) as temporary, open(temporary, "wb+") as plain, h5py.File(plain, "w") as file:
+    with atomic_write(path) as temporary, open(temporary, "wb+") as plain, h5py.File(plain, "w") as file:
         yield file
 
 

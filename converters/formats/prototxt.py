@@ -8,7 +8,7 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from converters.caffe_pb2 import NetParameter, SolverParameter
-from converters.files import FilePath, written_whole
+from converters.files import FilePath, atomic_write
 from converters.formats.textformat import fill, parse_tree
 from converters.formats.upgrade import upgrade_net, upgrade_solver
 from converters.formats.wire import Malformed, blame, check_file
@@ -70,7 +70,7 @@ def format_prototxt(message: Message) -> str:
 
 def write_prototxt(path: FilePath, message: Message) -> None:
     """Write a NetParameter (without its blobs) or a SolverParameter as a prototxt. Raises CaffeFileError where it cannot."""
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(format_prototxt(message), encoding="utf-8")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from converters.caffe_pb2 import SolverState as SolverStateProto
 from converters.errors import CaffeError
-from converters.files import FilePath, written_whole
+from converters.files import FilePath, atomic_write
 from converters.formats.blob import as_floats, blob_field, parse_blob
 from converters.formats.wire import BYTES, MAX_BYTES, Malformed, blame, is_hdf5, map_file, read_fields, refuse_other_kinds
 
@@ -69,7 +69,7 @@ def write_solverstate(path: FilePath, state: SolverState) -> None:
         if sum(np.size(array) for array in state.history) * 4 > MAX_BYTES:
             raise CaffeError(f"{path}: the history is more than a protobuf can hold (2 GB); write a .solverstate.h5")
         proto = SolverStateProto(iter=state.iter, learned_net=state.learned_net, current_step=state.current_step)
-        with written_whole(path) as temporary, open(temporary, "wb") as file:
+        with atomic_write(path) as temporary, open(temporary, "wb") as file:
             file.write(proto.SerializeToString())
             for array in map(as_floats, state.history):
                 file.write(blob_field(HISTORY, array.shape)[0])

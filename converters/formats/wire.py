@@ -13,7 +13,7 @@ from typing import NamedTuple
 from google.protobuf.message import DecodeError
 
 from converters.errors import CaffeError, CaffeFileError
-from converters.files import nearest_file
+from converters.files import did_you_mean_file
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 MAX_BYTES = 2**31 - 1  # of a message that protobuf itself, and so Caffe, can read
@@ -64,7 +64,7 @@ def check_file(path):
     except CaffeFileError:
         raise
     except FileNotFoundError:
-        raise CaffeFileError(path, f"no such file or directory{nearest_file(path)}") from None
+        raise CaffeFileError(path, f"no such file or directory{did_you_mean_file(path)}") from None
     except (OSError, ValueError) as error:
         raise CaffeFileError(path, (getattr(error, "strerror", None) or str(error)).lower()) from None
 

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from converters.errors import CaffeError
-from converters.files import written_whole
+from converters.files import atomic_write
 from converters.pytorch.keys import state_dict
 from converters.pytorch.layer_sources import BATCH_NORM, BLOBS, SOURCES
 from converters.shapes import infer_shapes
@@ -89,7 +89,7 @@ class Step:
 
 def write_module(path, net, input_size=None):
     """Write `module_source` to a .py file."""
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(module_source(net, input_size), encoding="utf-8")
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from converters.errors import CaffeError
-from converters.files import written_whole
+from converters.files import atomic_write
 from converters.formats.wire import MAX_BYTES
 from converters.pytorch.module_source import make_module
 from converters.pytorch.preprocessing import Preprocessing
@@ -64,7 +64,7 @@ def write_onnx(path, net, blobs, input_size=None, preprocessing=None):
         graph = program.model.graph
         made = dict(zip(blob_names, graph.outputs, strict=True))
         graph.outputs[:] = [made[name] for name in outputs]
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             program.save(temporary)
     return any_size
 

@@ -4,7 +4,7 @@ import json
 from typing import NamedTuple
 
 from converters.errors import CaffeFileError
-from converters.files import written_whole
+from converters.files import atomic_write
 from converters.formats.blob import as_floats
 from converters.formats.wire import check_file
 
@@ -31,7 +31,7 @@ def write_safetensors(path, tensors, metadata=None):
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     # "wb" would truncate the new file, which makes ext4 flush it when it is closed.
-    with written_whole(path, flush=False) as temporary, open(temporary, "rb+", buffering=0) as file:
+    with atomic_write(path, flush=False) as temporary, open(temporary, "rb+", buffering=0) as file:
         _write(file, len(text).to_bytes(8, "little") + text)
         for array in tensors.values():
             _write(file, array.reshape(-1).view("u1"))

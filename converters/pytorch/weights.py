@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from converters.errors import CaffeError, CaffeFileError
-from converters.files import written_whole
+from converters.files import atomic_write
 from converters.formats.blob import as_floats, dims_text
 from converters.formats.caffemodel import TYPES, read_caffemodel, write_caffemodel
 from converters.formats.prototxt import format_prototxt, read_prototxt
@@ -172,7 +172,7 @@ def _write_pt(path, model, preprocessing):
     import torch
 
     tensors = {key: torch.from_numpy(array) for key, array in state_dict(model.net, model.blobs).items()}
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         try:
             torch.save(tensors, temporary)
         except RuntimeError as error:  # what torch makes of a disk that is full
@@ -181,7 +181,7 @@ def _write_pt(path, model, preprocessing):
 
 
 def _write_npz(path, model, preprocessing):
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         np.savez(temporary, **state_dict(model.net, model.blobs))
 
 

@@ -14,8 +14,8 @@ import reference
 from reference import means
 from repro.bench import peers
 from repro.bench.contestants import take_turns
-from repro.images import load_image, load_labels, preprocess, save_labels
-from repro.scores import Confusion
+from repro.data.images import load_image, load_labels, preprocess, save_labels
+from repro.scoring.metrics import Confusion
 
 NET, SPLIT = "voc-fcn8s", "val"
 ALONE = "labelling alone"
@@ -85,8 +85,8 @@ def evaluate(folder, threads):
 
     import repro
     from repro.data.voc import open_voc
-    from repro.evaluation import predictions, tally
-    from repro.trimap import Trimap
+    from repro.scoring.evaluation import predictions, tally
+    from repro.scoring.trimap import Trimap
 
     torch.set_num_threads(threads)
     dataset, net = open_voc(folder, SPLIT), repro.load(NET, Path(folder) / "net.caffemodel")
@@ -104,7 +104,7 @@ def segment(folder, threads):
     import torch
 
     import repro
-    from repro.commands.segment import label
+    from repro.inference.folders import label
 
     torch.set_num_threads(threads)
     paths, net = sorted(Path(folder).glob("JPEGImages/*.jpg")), repro.load(NET, Path(folder) / "net.caffemodel")

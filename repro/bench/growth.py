@@ -5,7 +5,7 @@ import math
 import matplotlib
 import numpy as np
 
-from converters.files import written_whole
+from converters.files import atomic_write
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -42,6 +42,6 @@ def draw(path, sizes, results):
     for panel, what in zip(panels, ("seconds", "peak memory, MiB"), strict=True):
         panel.set_ylabel(what)
         panel.legend(title="exponent by pixels", fontsize="x-small", title_fontsize="x-small")
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110, format="png")
     plt.close(figure)

@@ -29,8 +29,8 @@ def ours(size, threads, width):
     import reference
     import surgery
     from converters import CaffeNet
-    from repro import memory
-    from repro.solver import Solver
+    from repro.training import malloc
+    from repro.training.solver import Solver
 
     torch.set_num_threads(threads)
     torch.manual_seed(0)
@@ -40,7 +40,7 @@ def ours(size, threads, width):
     surgery.fill_missing(net, surgery.unfilled(net), "msra")
     surgery.interp(net)
     solver = Solver(reference.solver(NET), net, itertools.repeat({"data": data, "label": label}))
-    memory.keep_freed()  # as `repro train` does
+    malloc.keep_freed()  # as `repro train` does
     return solver.step
 
 

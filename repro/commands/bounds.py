@@ -29,8 +29,8 @@ def command(data, net, split, context, classes, method, limit, as_json):
     left out of the score.
     """
     from reference.paper import UPPER_BOUNDS
-    from repro.bounds import upper_bounds
     from repro.data.published import open_data
+    from repro.scoring.upper_bounds import upper_bounds
 
     dataset = open_data(net, data, split, context=context, classes=classes, limit=limit)
     ours = {name: upper_bounds(dataset, name) for name in method or METHODS}

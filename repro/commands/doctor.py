@@ -16,7 +16,7 @@ def command(folder, at, as_json):
 
     Put what it prints into a bug report.
     """
-    from repro.at_hand import AtHand
+    from repro.data.locate import AtHand
     from repro.doctor import diagnose, lines
 
     found = diagnose(AtHand(folder, at))

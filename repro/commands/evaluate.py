@@ -44,13 +44,13 @@ def command(net, weights, label_maps, data, context, split, head, classes, submi
     import repro
     from repro import distributed
     from repro.data.dataset import read_list
-    from repro.data.published import left_out, open_data, score_blob, trained_ids
-    from repro.evaluation import add_shares, predictions, refuse_trained, saved_predictions, tally
-    from repro.score_report import check_suffix, report, table, write_report
-    from repro.scores import Confusion
-    from repro.segmentation import feed_alike
-    from repro.submission import kept, submission_folder
-    from repro.trimap import Trimap
+    from repro.data.published import excluded_classes, open_data, score_blob, trained_ids
+    from repro.inference.segmentation import feed_alike
+    from repro.scoring.evaluation import all_reduce_counters, predictions, refuse_trained, saved_predictions, tally
+    from repro.scoring.metrics import Confusion
+    from repro.scoring.tables import check_suffix, report, table, write_report
+    from repro.scoring.trimap import Trimap
+    from repro.scoring.voc_submission import save_predictions, submission_folder
 
     if (weights is None) == (label_maps is None):
         raise CaffeError("give the weights of a net (--weights) or label maps (--predictions), one of them")
@@ -58,7 +58,7 @@ def command(net, weights, label_maps, data, context, split, head, classes, submi
         raise CaffeError("--submission wants label maps of the photographs' size: leave --image-scale out")
     for path in output:
         check_suffix(path)
-    click.get_current_context().with_resource(distributed.joined())
+    click.get_current_context().with_resource(distributed.process_group())
     dataset = open_data(net, data, split, head, context, classes, labelled=submission is None,
                         scale=image_scale, limit=limit)
     if not force:
@@ -73,7 +73,7 @@ def command(net, weights, label_maps, data, context, split, head, classes, submi
         triples = saved_predictions(label_maps, dataset)
     if submission:
         folder = submission_folder(submission, data, split or "seg11valid", year)
-        triples = kept(triples, folder)
+        triples = save_predictions(triples, folder)
         if dataset.labels_blob is None:
             count, = distributed.sums(sum(1 for _ in triples))
             if distributed.rank() == 0:
@@ -81,10 +81,10 @@ def command(net, weights, label_maps, data, context, split, head, classes, submi
             return
     confusion, trimap = Confusion(dataset.num_classes), Trimap(dataset.num_classes)
     tally(triples, confusion, trimap)
-    add_shares(confusion, trimap)
+    all_reduce_counters(confusion, trimap)
     if distributed.rank():
         return
-    absent = left_out(net, dataset)
+    absent = excluded_classes(net, dataset)
     result = report(confusion.scores(absent), trimap.scores(absent), dataset, net=net, weights=weights,
                     predictions=label_maps, data=data, split=split)
     click.echo(json.dumps(result, indent=2) if as_json else table(result))

@@ -18,7 +18,7 @@ def command(names, folder, url, dry_run):
     """
     import reference
     from reference.weights import DOWNLOADS
-    from repro.fetch import checksum, destination, fetch
+    from repro.data.fetch import checksum, destination, fetch
 
     if not names:
         for name, download in DOWNLOADS.items():

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from converters.files import nearest_file
+from converters.files import did_you_mean_file
 
 
 class Existing(click.Path):
@@ -15,7 +15,7 @@ class Existing(click.Path):
             return super().convert(value, param, context)
         except click.BadParameter as error:
             if not Path(value).exists():
-                error.message = error.message.removesuffix(".") + (nearest_file(value) or ".")
+                error.message = error.message.removesuffix(".") + (did_you_mean_file(value) or ".")
             raise
 
 
@@ -59,7 +59,7 @@ threads = click.option("--threads", type=click.IntRange(1), expose_value=False, 
 seed = click.option("--seed", type=int, default=0, show_default=True, help="of drawing, filling, dropout and data order")
 
 
-# What `repro.schemes` knows, said here too since that needs torch.
+# What `repro.training.schemes` knows, said here too since that needs torch.
 SCHEMES = ("accumulated", "online", "heavy", "fixed-trunk", "fixed-interpolation", "learned-interpolation", "sampled",
            "balanced")
 

@@ -71,14 +71,14 @@ def show(name, size, as_json, num_classes, width):
 def picture(name, output, num_classes):
     """Draw a net's skip architecture: a box for each step, a row for each resolution."""
     import reference
-    from converters.files import written_whole
+    from converters.files import atomic_write
     from reference.picture import dot, svg
 
     draw = {".svg": svg, ".dot": dot}.get(Path(output).suffix)
     if draw is None:
         raise CaffeError(f"{output}: a picture is written as .svg or .dot, not '{Path(output).suffix}'")
     text = draw(reference.net(name, "deploy", num_classes))
-    with written_whole(output) as temporary:
+    with atomic_write(output) as temporary:
         temporary.write_text(text, encoding="utf-8")
     click.echo(f"wrote {output}")
 

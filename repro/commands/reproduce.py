@@ -49,8 +49,9 @@ def command(net, run, data, sbd, context, weights, iterations, base_lr, seed, sc
 
     Results, a report, a figure, logs and weights are in the run's folder. Interrupted and called again, it goes on.
     """
-    from repro.jobs import miniature_job, real_job, stages_of
-    from repro.reproduce import reproduce
+    from reference.solvers import stages_of
+    from repro.reproduction.job import miniature_job, real_job
+    from repro.reproduction.stages import reproduce
 
     folder = Path(run or f"runs/{net}")
     stages = stages_of(net)

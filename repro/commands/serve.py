@@ -38,10 +38,10 @@ def command(run, weights, classes, host, port, most, side, folder, at):
 def _labeller(run, weights, classes, side, folder, at):
     """(Labeller, what the page is to say loudly)."""
     import repro
-    from repro.at_hand import AtHand
+    from repro.data.locate import AtHand
+    from repro.inference.segmentation import classes_of
     from repro.miniature.schedule import BANNER
     from repro.report.run import read_run
-    from repro.segmentation import classes_of
     from repro.serve.labeller import Labeller
 
     if run and weights:

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from converters.errors import CaffeError, instead
-from converters.files import nearest_file
+from converters.files import did_you_mean_file
 from repro.commands.options import complete_net, existing, scheme, seed, threads, width
 
 # What a directory's prototxts say, not options.
@@ -64,13 +64,15 @@ def command(context, net, weights, output, resume, snapshot, snapshot_every, tes
 
     import torch
 
-    from repro import distributed, runs, schemes
-    from repro.training import say
+    from repro import distributed
+    from repro.training import schemes
+    from repro.training.loop import say
+    from repro.training.run import directory, published, use
 
     is_directory = net.endswith(".prototxt")
     _check(context, net, is_directory, scheme, base_lr, snapshot, data["data"])
-    with distributed.joined(device):
-        device = runs.use(device, tf32, not no_deterministic)
+    with distributed.process_group(device):
+        device = use(device, tf32, not no_deterministic)
         name = Path(net).absolute().parent.name if is_directory else net
         output = Path(output or f"runs/{name}")
         stages = [name] if is_directory else schemes.stages(scheme, net)
@@ -79,10 +81,10 @@ def command(context, net, weights, output, resume, snapshot, snapshot_every, tes
             folder = output / stage if len(stages) > 1 else output
             written = output / f"{stage}.caffemodel"
             if is_directory:
-                run, its_weights = runs.directory(net, folder, base_lr)
+                run, its_weights = directory(net, folder, base_lr)
                 weights = weights or its_weights
             else:
-                run = runs.published(stage, folder=folder, weights=weights, names=scheme, base_lr=base_lr, seed=seed, **data)
+                run = published(stage, folder=folder, weights=weights, names=scheme, base_lr=base_lr, seed=seed, **data)
             run.param.iter_size = iter_size or run.param.iter_size
             if test_interval is not None:
                 run.score_each(test_interval)
@@ -102,7 +104,7 @@ def _check(context, net, is_directory, scheme, base_lr, snapshot, data):
     if is_directory and given:
         raise CaffeError(f"--{given[0].replace('_', '-')} is for a published net: {net} says what it trains on")
     if is_directory and not Path(net).is_file():
-        raise CaffeError(f"{net}: no such file{nearest_file(net)}")
+        raise CaffeError(f"{net}: no such file{did_you_mean_file(net)}")
     if not is_directory and net not in reference.names():
         raise CaffeError(f"no net '{net}'{instead(net, reference.names())}")
     if not is_directory and data is None:

@@ -28,15 +28,15 @@ def command(parts, folder, at, runs, against, strict, as_json):
     --runs, within 0.5. All three unless told. What is not at hand is skipped, with the command that gets it. The exit
     status is 1 where a number differs.
     """
-    from repro import verify
-    from repro.at_hand import AtHand
+    from repro.data.locate import AtHand
+    from repro.reproduction import compare
 
-    scores, at_hand = verify.read_scores(against) if against else None, AtHand(folder, at)
-    released = verify.released_checks(at_hand, against=scores)
+    scores, at_hand = compare.read_scores(against) if against else None, AtHand(folder, at)
+    released = compare.released_checks(at_hand, against=scores)
     checks = {
-        "facts": verify.fact_checks(),
-        "released": released if against else chain(verify.set_checks(at_hand), released),
-        "retrained": verify.retrained_checks(runs),
+        "facts": compare.fact_checks(),
+        "released": released if against else chain(compare.set_checks(at_hand), released),
+        "retrained": compare.retrained_checks(runs),
     }
     say = (lambda text: None) if as_json else click.echo
     compared = []

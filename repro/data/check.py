@@ -8,8 +8,8 @@ import numpy as np
 from tqdm import tqdm
 
 from converters.errors import CaffeError
+from repro.data.images import VOID
 from repro.data.published import TEST_SPLIT, family, open_data
-from repro.images import VOID
 
 LISTS = ("train", "val", "trainval", "test")
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 import reference
 from converters.errors import CaffeError, CaffeFileError
-from converters.files import nearest_file
+from converters.files import did_you_mean_file
 from reference import means
-from repro.images import VOID, load_image, load_labels, preprocess, size_of
+from repro.data.images import VOID, load_image, load_labels, preprocess, size_of
 
 
 class Source(NamedTuple):
@@ -185,6 +185,6 @@ def read_text(path):
     try:
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise CaffeFileError(path, f"no such file{nearest_file(path)}") from error
+        raise CaffeFileError(path, f"no such file{did_you_mean_file(path)}") from error
     except (OSError, UnicodeDecodeError) as error:
         raise CaffeFileError(path, f"cannot be read as text: {error}") from error

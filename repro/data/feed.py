@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import pad
 
 from converters.errors import CaffeError
-from repro.images import VOID
+from repro.data.images import VOID
 
 LABELS = ("label", "sem", "geo")  # the blobs in which a pixel without content is void
 
@@ -25,7 +25,8 @@ class Feed:
     `sampling` keeps the labels of each cell of the coarsest scores with that probability and makes the others void: patches
     in place of whole images (section 4.2).
 
-    `share`, (rank, ranks), gives every ranks-th image only, from the rank-th on: what one process of several trains on.
+    `shard`, (rank, world size), gives one image in `world size`, from the rank-th on: what one process of several
+    trains on.
     States count the images of all of them and are the same for each.
 
     A thread decodes up to `ahead` images in advance; `state_dict` nevertheless describes what was consumed, so that a
@@ -33,8 +34,8 @@ class Feed:
     image is raised by the `next` that would have given it. `close` ends the thread, as the end of a `with` does.
     """
 
-    def __init__(self, dataset, shuffle=True, seed=1337, mirror=False, jitter=0, sampling=1.0, share=(0, 1), ahead=4):
-        self.dataset, self.share, self.ahead = dataset, share, ahead
+    def __init__(self, dataset, shuffle=True, seed=1337, mirror=False, jitter=0, sampling=1.0, shard=(0, 1), ahead=4):
+        self.dataset, self.shard, self.ahead = dataset, shard, ahead
         self.shuffle, self.seed, self.mirror, self.jitter, self.sampling = shuffle, seed, mirror, jitter, sampling
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed")
         self._pending = deque()
@@ -49,7 +50,7 @@ class Feed:
         # An image that fails stays at the head: it was not consumed, and asking again fails again.
         blobs = self._pending[0].result()
         self._pending.popleft()
-        self.consumed += self.share[1]
+        self.consumed += self.shard[1]
         return blobs
 
     def state_dict(self):
@@ -90,8 +91,8 @@ class Feed:
 
     def _draw_own(self):
         """The next draw of this process; the draws of the others are made in passing."""
-        rank, ranks = self.share
-        return [self._draw() for _ in range(ranks)][rank]
+        rank, world_size = self.shard
+        return [self._draw() for _ in range(world_size)][rank]
 
     def _draw(self):
         """The number of the next draw and the index of its image."""

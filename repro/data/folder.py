@@ -4,8 +4,8 @@ from pathlib import Path
 
 from converters.errors import CaffeError, CaffeFileError
 from repro.data.dataset import Dataset, Sample, read_classes, read_list
+from repro.data.images import load_image, load_labels, preprocess
 from repro.data.voc import voc_classes
-from repro.images import load_image, load_labels, preprocess
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".JPG", ".JPEG", ".PNG")
 

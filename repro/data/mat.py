@@ -4,7 +4,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from converters.errors import CaffeFileError
-from repro.images import VOID
+from repro.data.images import VOID
 
 
 def read_mat(path, key):

@@ -11,8 +11,8 @@ import reference
 from converters.errors import CaffeError, CaffeFileError
 from reference import means
 from repro.data.dataset import Dataset, Source, published_list
+from repro.data.images import load_gray, load_image
 from repro.data.mat import read_label_mat, shift_labels
-from repro.images import load_gray, load_image
 
 KINDS = ("color", "depth", "hha", "label")
 

@@ -47,7 +47,7 @@ def score_blob(net, head=None):
     return f"score_{head or 'sem'}" if family(net) in HEADS else "score"
 
 
-def left_out(net, dataset):
+def excluded_classes(net, dataset):
     """The numbers of the classes of a data set that count in no mean."""
     return [label for label, name in enumerate(dataset.classes) if name in ABSENT.get(family(net), ())]
 

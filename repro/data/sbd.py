@@ -7,9 +7,9 @@ from pathlib import Path
 
 from converters.errors import CaffeFileError
 from repro.data.dataset import Dataset
+from repro.data.images import load_labels
 from repro.data.mat import read_mat
 from repro.data.voc import voc_classes
-from repro.images import load_labels
 
 
 def open_sbd(root, split="train", **options):

@@ -11,7 +11,7 @@ from converters.net import CaffeNet
 from repro.fast.borders import Border, Borders
 from repro.fast.forward import forward
 from repro.fast.graph import Graph
-from repro.fast.operations import NotUnderstood
+from repro.fast.operations import Unsupported
 from repro.fast.plan import Plan
 
 
@@ -43,7 +43,7 @@ class Accelerated:
         try:
             self.graph = Graph(net, names)
             self.borders = Borders(self.graph)
-        except NotUnderstood as reason:
+        except Unsupported as reason:
             self.plainly = str(reason)
         self._plan = lru_cache(maxsize=32)(lambda shapes: Plan(self.graph, dict(enumerate(shapes))))
 
@@ -70,22 +70,22 @@ class Accelerated:
             raise CaffeError(f"net '{self.net.param.name}' is in its training mode; call its eval() before running it fast")
         try:
             return self._fast(inputs, names, finish)
-        except NotUnderstood:
+        except Unsupported:
             return {name: finish(blob) for name, blob in self.net.forward_blobs(inputs, names).items()}
 
     def _fast(self, inputs, names, finish):
         if self.plainly:
-            raise NotUnderstood(self.plainly)
+            raise Unsupported(self.plainly)
         graph = self.graph
         if any(name not in inputs or inputs[name].ndim != 4 for name in graph.inputs):
-            raise NotUnderstood("an input is missing or no image")
+            raise Unsupported("an input is missing or no image")
         if any(blob is None for blob in graph.blobs()):
-            raise NotUnderstood("the weights have no shape yet")
+            raise Unsupported("the weights have no shape yet")
         if any(op.layer.own_shapes for op in graph.operations):
-            raise NotUnderstood("a layer shares a blob of another shape")
+            raise Unsupported("a layer shares a blob of another shape")
         values = {value: inputs[name] for name, value in graph.inputs.items()}
         if len({len(pixels) for pixels in values.values()}) > 1:
-            raise NotUnderstood("the inputs differ in number")
+            raise Unsupported("the inputs differ in number")
         plan = self._plan(tuple(tuple(values[value].shape[1:]) for value in range(len(values))))
         border = Border(plan, self.borders)
         targets = {graph.outputs[name] for name in names}

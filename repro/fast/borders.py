@@ -12,7 +12,7 @@ from math import lcm
 import torch
 
 from repro.fast.forward import forward
-from repro.fast.operations import NotUnderstood, version
+from repro.fast.operations import Unsupported, version
 from repro.fast.plan import Plan
 from repro.fast.spans import Span
 
@@ -39,7 +39,7 @@ class Borders:
             try:
                 found = Plan(self.graph, {value: (shape[0], *small) for value, shape in plan.shapes.items()})
                 uneven = [any(not found.even[value][i].length for value in self.graph.strided) for i in (0, 1)]
-            except NotUnderstood:  # too small for some layer
+            except Unsupported:  # too small for some layer
                 uneven = [True, True]
             grow = [uneven[i] and small[i] < size[i] for i in (0, 1)]
             if not any(grow):

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from repro.fast.operations import Concat, Convolution, Crop, Deconvolution, NotUnderstood, Operation, Pooling, Relu
+from repro.fast.operations import Concat, Convolution, Crop, Deconvolution, Operation, Pooling, Relu, Unsupported
 
 # Pixel by pixel in the test phase, whatever they do to the channels.
 POINTWISE = {"AbsVal", "BNLL", "Eltwise", "ELU", "Exp", "Log", "Power", "PReLU", "Sigmoid", "TanH", "Threshold"}
@@ -17,7 +17,7 @@ class Graph:
     layers, the bottoms of deconvolutions;
     `strided`, those of them that the constant border is pasted around;
     `stages` {held value: the operations between it and the held values before it}.
-    Raises NotUnderstood.
+    Raises Unsupported.
     """
 
     def __init__(self, net, names):
@@ -30,7 +30,7 @@ class Graph:
                 current.update(dict.fromkeys(step.tops, bottoms[0]))
                 continue
             if len(step.tops) != 1:
-                raise NotUnderstood(f"layer '{step.layer.layer_name}' ({step.layer.type}) has {len(step.tops)} tops")
+                raise Unsupported(f"layer '{step.layer.layer_name}' ({step.layer.type}) has {len(step.tops)} tops")
             self.operations.append(operation(step.layer, bottoms, count))
             current[step.tops[0]], count = count, count + 1
         self.outputs = {name: current[name] for name in names}
@@ -79,7 +79,7 @@ class Graph:
 
 
 def operation(layer, bottoms, top):
-    """The Operation of one layer. Raises NotUnderstood."""
+    """The Operation of one layer. Raises Unsupported."""
     if layer.type in OPERATIONS and len(bottoms) == 1:
         return OPERATIONS[layer.type](layer, bottoms, top)
     if layer.type == "Crop" and layer.axis in (2, -2):
@@ -91,4 +91,4 @@ def operation(layer, bottoms, top):
     scales_channels = layer.type == "Scale" and len(bottoms) == 1 and (layer.axis in (1, -3) and layer.num_axes in (0, 1))
     if layer.type in POINTWISE or scales_channels or (layer.type == "LRN" and not layer.within):
         return Operation(layer, bottoms, top)
-    raise NotUnderstood(f"layer '{layer.layer_name}' ({layer.type}) is not known to act on windows")
+    raise Unsupported(f"layer '{layer.layer_name}' ({layer.type}) is not known to act on windows")

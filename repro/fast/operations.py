@@ -12,7 +12,7 @@ from repro.fast.spans import Axis, Span
 from surgery.interp import bilinear_kernel
 
 
-class NotUnderstood(Exception):
+class Unsupported(Exception):
     """The fast path has no rule for a layer or an input; the net is to be run as it is."""
 
 
@@ -27,7 +27,7 @@ class Operation:
     def size(self, *bottoms):
         """The top's (height, width)."""
         if len(set(bottoms)) > 1:
-            raise NotUnderstood(f"bottoms of layer '{self.layer.layer_name}' differ in size")
+            raise Unsupported(f"bottoms of layer '{self.layer.layer_name}' differ in size")
         return bottoms[0]
 
     def channels(self, *bottoms):
@@ -73,7 +73,7 @@ class Crop(Operation):
 
     def size(self, bottom, reference):
         if any(axis.need(Span(0, n)).stop > m for axis, n, m in zip(self.axes, reference, bottom, strict=True)):
-            raise NotUnderstood(f"layer '{self.layer.layer_name}' crops beyond its bottom")
+            raise Unsupported(f"layer '{self.layer.layer_name}' crops beyond its bottom")
         return reference
 
     @property
@@ -88,7 +88,7 @@ class Pooling(Operation):
     def __init__(self, layer, bottoms, top):
         super().__init__(layer, bottoms, top)
         if layer.method != PoolingParameter.MAX or layer.is_global or layer.tops > 1:
-            raise NotUnderstood(f"layer '{layer.layer_name}' is not MAX pooling over small windows")
+            raise Unsupported(f"layer '{layer.layer_name}' is not MAX pooling over small windows")
         self.axes = axes(layer)
 
     def size(self, bottom):
@@ -115,7 +115,7 @@ class Convolution(Operation):
     def size(self, bottom):
         top = tuple((n + 2 * axis.pad - axis.kernel) // axis.stride + 1 for axis, n in zip(self.axes, bottom, strict=True))
         if min(top) < 1:
-            raise NotUnderstood(f"the bottom of layer '{self.layer.layer_name}' is smaller than its kernel")
+            raise Unsupported(f"the bottom of layer '{self.layer.layer_name}' is smaller than its kernel")
         return top
 
     def channels(self, bottom):
@@ -163,7 +163,7 @@ class Deconvolution(Operation):
         super().__init__(layer, bottoms, top)
         self.axes = axes(layer, transposed=True)
         if any(axis.kernel < axis.stride for axis in self.axes):
-            raise NotUnderstood(f"layer '{layer.layer_name}' leaves gaps between its windows")
+            raise Unsupported(f"layer '{layer.layer_name}' leaves gaps between its windows")
         self._checked, self._line = None, None
 
     def size(self, bottom):
@@ -216,14 +216,14 @@ def interpolation(line, axis, first, length, top, like):
 def channels(layer, bottom, wanted):
     """A convolution's number of channels, for a bottom of `bottom` channels where its weights want `wanted`."""
     if bottom != wanted:
-        raise NotUnderstood(f"layer '{layer.layer_name}' has weights for {wanted} channels, not {bottom}")
+        raise Unsupported(f"layer '{layer.layer_name}' has weights for {wanted} channels, not {bottom}")
     return layer.num_output
 
 
 def axes(layer, transposed=False):
     """The Axis of height and of width, from a windowed layer's settings."""
     if len(layer.kernel) != 2 or getattr(layer, "axis", 1) != 1:
-        raise NotUnderstood(f"layer '{layer.layer_name}' does not slide over height and width")
+        raise Unsupported(f"layer '{layer.layer_name}' does not slide over height and width")
     dilation = getattr(layer, "dilation", (1, 1))
     return tuple(Axis((layer.kernel[i] - 1) * dilation[i] + 1, layer.stride[i], layer.pad[i], transposed) for i in (0, 1))
 

@@ -2,7 +2,7 @@
 
 from functools import reduce
 
-from repro.fast.operations import Concat, Convolution, NotUnderstood, along
+from repro.fast.operations import Concat, Convolution, Unsupported, along
 from repro.fast.spans import Axis, Span
 
 EVERYWHERE = (Span(-(10**9), 10**9),) * 2
@@ -21,7 +21,7 @@ class Plan:
 
     def __init__(self, graph, shapes):
         if len({shape[1:] for shape in shapes.values()}) > 1:
-            raise NotUnderstood("the inputs differ in size")
+            raise Unsupported("the inputs differ in size")
         self.shapes = shapes
         self.channels = {value: shape[0] for value, shape in shapes.items()}
         self.sizes = {value: shape[1:] for value, shape in shapes.items()}
@@ -34,7 +34,7 @@ class Plan:
         self.channels[op.top] = op.channels(*[self.channels[bottom] for bottom in op.reads])
         size = self.sizes[op.top] = op.size(*[self.sizes[bottom] for bottom in op.bottoms])
         if min(size) < 1:
-            raise NotUnderstood(f"layer '{op.layer.layer_name}' has no pixels")
+            raise Unsupported(f"layer '{op.layer.layer_name}' has no pixels")
         reached = [along(Axis.reach, op.axes, self.reached[bottom]) for bottom in op.reads]
         reached = along(Span.within, reduce(_hull, reached), size)
         # More than is reached does no harm, and nowhere is a window empty.

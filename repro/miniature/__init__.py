@@ -1,0 +1,1 @@
+"""The miniature: the paper's experiment on drawn pictures, small enough for a laptop."""

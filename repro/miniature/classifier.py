@@ -19,12 +19,12 @@ import reference
 import surgery
 from converters import CaffeNet
 from converters.caffe_pb2 import BlobProto, NetParameter, V1LayerParameter
-from converters.files import written_whole
+from converters.files import atomic_write
 from converters.formats.upgrade import v2_type
 from reference.means import VOC
-from repro.images import preprocess
+from repro.data.images import preprocess
 from repro.miniature.draw import CLASSES, draw_scene, draw_single
-from repro.solver import Solver
+from repro.training.solver import Solver
 
 WIDTH = 1 / 8
 WEIGHTS = Path(__file__).parent / "vgg16-eighth.caffemodel"
@@ -133,7 +133,7 @@ def write_v1(path, net, blobs):
         for array in blobs.get(layer.name, ()):
             num, channels, height, width = (1,) * (4 - array.ndim) + array.shape
             old.blobs.append(BlobProto(num=num, channels=channels, height=height, width=width, data=array.ravel()))
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(proto.SerializeToString())
 
 

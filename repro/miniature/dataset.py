@@ -9,8 +9,8 @@ from PIL import Image
 from tqdm import tqdm
 
 from converters.errors import CaffeError
-from converters.files import written_whole
-from repro.images import save_labels
+from converters.files import atomic_write
+from repro.data.images import save_labels
 from repro.miniature.draw import CLASSES, draw_scene
 
 VERSION = 1  # of the drawings: raise it when the same seed gives other pictures, and sets drawn before are drawn again
@@ -85,5 +85,5 @@ def _clear(root):
 
 
 def _write_lines(path, lines):
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text("".join(f"{line}\n" for line in lines))

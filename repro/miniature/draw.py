@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from repro.images import VOID
+from repro.data.images import VOID
 from repro.miniature.objects import KINDS, noise
 
 CLASSES = ("background", *KINDS)

@@ -5,7 +5,7 @@ from functools import lru_cache
 
 from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
 
-from repro.legend import percent
+from repro.inference.legend import percent
 
 
 @lru_cache(maxsize=1)

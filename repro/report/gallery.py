@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from converters.errors import CaffeFileError
-from repro.images import VOID, load_image, load_labels, voc_palette
-from repro.legend import percent
+from repro.data.images import VOID, load_image, load_labels, voc_palette
+from repro.inference.legend import percent
+from repro.inference.segmentation import areas
 from repro.pages import data_uri
-from repro.record import PICTURES, label_folder, worst_first
-from repro.segmentation import areas
+from repro.report.artifacts import PICTURES, label_folder, worst_first
 
 
 @dataclass

@@ -1,14 +1,14 @@
 """A run's report as a page."""
 
 import reference
-from converters.files import written_whole
+from converters.files import atomic_write
 from repro.miniature.schedule import BANNER
 from repro.pages import render
-from repro.record import worst_first
+from repro.report.artifacts import worst_first
 from repro.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, learning_curves
 from repro.report.gallery import colours, items
 from repro.report.run import read_run
-from repro.score_report import TITLES
+from repro.scoring.tables import TITLES
 
 
 def write_report(folder, path=None):
@@ -26,7 +26,7 @@ def write_report(folder, path=None):
         items=items(run), colours=colours(run.stages[-1].evaluation[run.heads[0]]["classes"]), images=_images(run),
         environments=_environments(run),
         files={name: file for stage in run.stages for name, file in stage.result["files"].items()})
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from converters.errors import CaffeError, CaffeFileError
 from repro.data.dataset import read_text
-from repro.record import read_evaluation, read_results
+from repro.report.artifacts import read_evaluation, read_results
 
 
 @dataclass

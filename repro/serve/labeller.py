@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from PIL import Image
 
 from converters.errors import CaffeError
-from repro.images import BROKEN_IMAGE, load_image, voc_palette
-from repro.legend import percent
+from repro.data.images import BROKEN_IMAGE, load_image, voc_palette
+from repro.inference.legend import percent
+from repro.inference.segmentation import areas, segment
 from repro.pages import data_uri
-from repro.segmentation import areas, segment
 
 # What a camera, a scanner or a browser writes, if Pillow was built with it. Its other readers are not offered to strangers.
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM")

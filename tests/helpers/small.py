@@ -5,7 +5,7 @@ import time
 import numpy as np
 from PIL import Image
 
-from repro.images import save_labels
+from repro.data.images import save_labels
 
 WIDTH = 1 / 32  # of the nets that are trained here
 

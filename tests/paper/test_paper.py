@@ -9,8 +9,8 @@ import os
 import pytest
 
 import reference
-from repro import verify
-from repro.at_hand import AtHand
+from repro.data.locate import AtHand
+from repro.reproduction import compare
 
 pytestmark = pytest.mark.paper
 
@@ -29,7 +29,7 @@ def check(rows):
         pytest.skip(missing[0] + (f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""))
 
 
-@pytest.mark.parametrize("row", list(verify.fact_checks()), ids=lambda row: row.what)
+@pytest.mark.parametrize("row", list(compare.fact_checks()), ids=lambda row: row.what)
 def test_fact(row):
     assert row.ours == row.published
 
@@ -39,16 +39,16 @@ def test_class_names_are_vocs():
     assert reference.classes("pascalcontext")[0] == "background"
 
 
-@pytest.mark.parametrize("row", list(verify.set_checks(AT_HAND)), ids=lambda row: row.what)
+@pytest.mark.parametrize("row", list(compare.set_checks(AT_HAND)), ids=lambda row: row.what)
 def test_set(row):
     check([row])
 
 
-@pytest.mark.parametrize("net", [net for net in verify.RELEASED if verify.published_scores(net)[0]])
+@pytest.mark.parametrize("net", [net for net in compare.RELEASED if compare.published_scores(net)[0]])
 def test_released_weights(net):
-    check(list(verify.released_checks(AT_HAND, [net])))
+    check(list(compare.released_checks(AT_HAND, [net])))
 
 
-@pytest.mark.parametrize("row", list(verify.retrained_checks(os.environ.get("RUNS", "runs"))), ids=lambda row: row.what)
+@pytest.mark.parametrize("row", list(compare.retrained_checks(os.environ.get("RUNS", "runs"))), ids=lambda row: row.what)
 def test_retrained_nets(row):
     check([row])

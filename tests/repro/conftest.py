@@ -8,7 +8,7 @@ from helpers.small import WIDTH, write_voc
 import reference
 from converters import CaffeNet, write_caffemodel
 from repro.miniature.classifier import fill, write_v1
-from repro.training import prepare
+from repro.training.initial_weights import prepare
 
 
 @pytest.fixture
@@ -75,9 +75,10 @@ def fcn_weights(classifier, tmp_path_factory):
 @pytest.fixture(scope="session")
 def small_run(voc_set, classifier, tmp_path_factory):
     """The folder of a finished run of three stages, called a miniature."""
+    from reference.solvers import stages_of
     from repro.data import open_voc
-    from repro.jobs import Job, Sets, stages_of
-    from repro.reproduce import reproduce
+    from repro.reproduction.job import Job, Sets
+    from repro.reproduction.stages import reproduce
 
     folder, stages = tmp_path_factory.mktemp("runs") / "small", stages_of("voc-fcn8s")
     sets = Sets(open_voc(voc_set, "train"), {None: open_voc(voc_set, "val")})

@@ -14,7 +14,7 @@ from PIL import Image
 import repro
 from converters import read_caffemodel
 from repro.cli import COMMANDS
-from repro.images import load_labels, save_labels
+from repro.data.images import load_labels, save_labels
 
 
 def train(data, weights, output, *more, net="voc-fcn32s"):

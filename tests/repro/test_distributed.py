@@ -20,11 +20,12 @@ import reference
 from converters import CaffeNet
 from repro import Solver, distributed
 from repro.data import Feed, open_voc
-from repro.evaluation import evaluate
-from repro.training import newest_snapshot, prepare, save_snapshot, train
+from repro.scoring.evaluation import evaluate
+from repro.training.initial_weights import prepare
+from repro.training.loop import newest_snapshot, save_snapshot, train
 
 SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["repro.training", "repro.evaluation", "torch.utils.tensorboard"])
+SERVER.set_forkserver_preload(["repro.training.loop", "repro.scoring.evaluation", "torch.utils.tensorboard"])
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def free_port():
 def _work(rank, ranks, port, path, work, arguments):
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(ranks), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    with distributed.joined():
+    with distributed.process_group():
         torch.save(work(*arguments), path)
 
 
@@ -65,7 +66,7 @@ def build(data, weights, iter_size, dropout=False, options=""):
         param.layer.remove(layer)
     net = CaffeNet(param, "train")
     prepare(net, weights)
-    feed = Feed(open_voc(data, "train"), mirror=True, share=distributed.share())
+    feed = Feed(open_voc(data, "train"), mirror=True, shard=distributed.shard())
     return Solver(f'base_lr: 1e-6 momentum: 0.9 weight_decay: 0.0005 lr_policy: "fixed" iter_size: {iter_size} {options}',
                   net, feed)
 
@@ -128,14 +129,14 @@ class PressedOnce(Feed):
 
     def __next__(self):
         blobs = super().__next__()
-        if distributed.rank() and self.consumed == 3 * distributed.ranks():
+        if distributed.rank() and self.consumed == 3 * distributed.world_size():
             signal.raise_signal(signal.SIGINT)
         return blobs
 
 
 def interrupted(data, weights, folder):
     built = build(data, weights, 1)
-    with PressedOnce(open_voc(data, "train"), share=distributed.share()) as feed, pytest.raises(KeyboardInterrupt):
+    with PressedOnce(open_voc(data, "train"), shard=distributed.shard()) as feed, pytest.raises(KeyboardInterrupt):
         train(solver := Solver(built.param, built.net, feed), folder, 100, every=50)
     return solver.iter
 
@@ -165,7 +166,7 @@ def test_any_number_of_ranks_scores_alike(voc_set, fcn_weights, together):
 THREADS_LEFT = """
 from pathlib import Path
 from repro import distributed
-with distributed.joined():
+with distributed.process_group():
     import torch.distributed.nn  # as parts of torch do when they are first used
 print([name.read_text() for name in Path("/proc/self/task").glob("*/comm") if "gloo" in name.read_text()])
 """

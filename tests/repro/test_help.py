@@ -15,7 +15,7 @@ import converters
 import reference
 import repro
 import surgery
-from converters.errors import instead, nearest
+from converters.errors import did_you_mean, instead
 from repro.cli import TASKS
 
 ROWS, COLUMNS = 24, 80
@@ -39,9 +39,9 @@ def test_starting_costs_no_torch():
 
 
 def test_near_names():
-    assert nearest("Convolutoin", ["Pooling", "Convolution"]) == "; did you mean 'Convolution'?"
-    assert nearest("lrn", ["LRN", "ReLU"]) == "; did you mean 'LRN'?"
-    assert nearest("nothing", ["LRN", "ReLU"]) == ""
+    assert did_you_mean("Convolutoin", ["Pooling", "Convolution"]) == "; did you mean 'Convolution'?"
+    assert did_you_mean("lrn", ["LRN", "ReLU"]) == "; did you mean 'LRN'?"
+    assert did_you_mean("nothing", ["LRN", "ReLU"]) == ""
     assert instead("nothing", ["LRN", "ReLU"]) == "; there are LRN, ReLU"
     assert_refused(call("fetch", "voc2013"), "did you mean 'voc2012'")
     with pytest.raises(converters.CaffeError, match="did you mean 'Convolution'"):

@@ -8,7 +8,7 @@ import pytest
 from helpers.calls import assert_refused, call, files
 from PIL import Image
 
-from repro.images import load_labels
+from repro.data.images import load_labels
 from repro.miniature.classifier import WEIGHTS
 
 

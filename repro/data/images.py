@@ -1,0 +1,143 @@
+"""Photographs and label images: reading, Caffe's preprocessing, the VOC palette, overlays."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from converters.errors import CaffeError, CaffeFileError
+from converters.files import FilePath, atomic_write
+
+VOID = 255  # the label of a pixel that is neither trained on nor scored
+
+# What Pillow raises on damaged files, depending on the format and on where the damage is.
+BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+
+
+def load_image(source: FilePath | Image.Image) -> np.ndarray:
+    """Read a photograph (a path or a PIL image) as RGB, uint8, HxWx3, turned upright as its EXIF data says.
+
+    Grayscale, palette and CMYK images are converted, 16-bit gray is brought to 8 bits, what is transparent is laid on
+    white, and of an animation the first picture is read. Raises CaffeFileError on a file that is missing, damaged or no
+    image, and on floating-point or 32-bit pixels, whose range nobody states.
+    """
+    if not isinstance(source, Image.Image):
+        with _open(source) as image:
+            return load_image(image)
+    name = getattr(source, "filename", None) or "image"
+    try:
+        return np.array(_to_rgb(ImageOps.exif_transpose(source)))
+    except BROKEN_IMAGE as error:
+        raise CaffeFileError(name, f"cannot be read as a photograph: {error}") from error
+
+
+def frames(path):
+    """How many pictures an image file holds: 1, but for an animation, of which `load_image` reads the first."""
+    with _open(path) as image:
+        try:
+            return image.n_frames if getattr(image, "is_animated", False) and image.format != "MPO" else 1
+        except BROKEN_IMAGE as error:
+            raise CaffeFileError(path, f"cannot be read as a photograph: {error}") from error
+
+
+def preprocess(image: np.ndarray, mean: Sequence[float] | float, channels: str = "bgr", scale: float = 1) -> torch.Tensor:
+    """Make Caffe's input of a photograph: RGB uint8 HxWx3 to float32 1x3xHxW, (image - mean) * scale.
+
+    channels: the order that the net wants, "bgr" or "rgb", and that of `mean`.
+    """
+    blob = (image[:, :, ::-1] if channels == "bgr" else image).astype(np.float32)
+    blob -= np.array(mean)
+    blob *= scale
+    return torch.from_numpy(np.ascontiguousarray(blob.transpose(2, 0, 1)))[None]
+
+
+def voc_palette():
+    """The colours of the VOC development kit, uint8 256x3.
+
+    Each three bits of a label, from the lowest, give red, green and blue their next bit, from the highest.
+    """
+    labels = np.arange(256)
+    palette = np.zeros((256, 3), np.uint8)
+    for place in range(8):
+        for channel in range(3):
+            palette[:, channel] |= (labels >> (3 * place + channel) & 1).astype(np.uint8) << (7 - place)
+    return palette
+
+
+def load_labels(path):
+    """Read a label image as uint8 HxW: the palette indices (or gray values) as they are stored, 255 being void.
+
+    Raises CaffeFileError on a file that is missing, damaged, or holds colours in place of labels.
+    """
+    with _open(path) as image:
+        if image.mode not in ("P", "L"):
+            wanted = "a label image is a palette or 8-bit gray PNG whose values are the labels"
+            raise CaffeFileError(path, f"holds {image.mode} pixels; {wanted}")
+        try:
+            return np.array(image)
+        except BROKEN_IMAGE as error:
+            raise CaffeFileError(path, f"cannot be read as a label image: {error}") from error
+
+
+def load_gray(path):
+    """Read an image of one channel, of 8 or 16 bits, as float32 HxW: the values as they are stored."""
+    with _open(path) as image:
+        if image.mode != "L" and not image.mode.startswith("I"):
+            raise CaffeFileError(path, f"holds {image.mode} pixels; one gray channel is expected")
+        try:
+            return np.array(image).astype(np.float32)
+        except BROKEN_IMAGE as error:
+            raise CaffeFileError(path, f"cannot be read as an image: {error}") from error
+
+
+def save_labels(path, labels):
+    """Write a label map (integers of 0 to 255, HxW) as a PNG with the VOC palette, whole or not at all."""
+    labels = np.asarray(labels)
+    if labels.ndim != 2 or labels.dtype.kind not in "iu":
+        raise CaffeError(f"{path}: a label map is HxW integers, not {labels.dtype} of shape {labels.shape}")
+    if labels.size and not 0 <= labels.min() <= labels.max() <= 255:
+        raise CaffeError(f"{path}: labels run from {labels.min()} to {labels.max()}; a label image holds 0 to 255")
+    image = Image.fromarray(labels.astype(np.uint8))
+    image.putpalette(voc_palette().tobytes())
+    with atomic_write(path) as temporary:
+        image.save(temporary, format="PNG")
+
+
+def overlay(image, labels, opacity=0.6):
+    """Tint a photograph (RGB uint8 HxWx3) with the palette colours of its labels (HxW); label 0 is left as it is."""
+    if image.shape[:2] != labels.shape:
+        raise CaffeError(f"labels of {size_of(labels)} cannot be laid over a photograph of {size_of(image)}")
+    tinted = (1 - opacity) * image + opacity * voc_palette()[labels]
+    return np.where((labels == 0)[:, :, None], image, tinted.round().astype(np.uint8))
+
+
+def size_of(array):
+    """The size of an image or label map, "WIDTHxHEIGHT"."""
+    return f"{array.shape[1]}x{array.shape[0]}"
+
+
+def _open(path):
+    try:
+        return Image.open(path)
+    except FileNotFoundError as error:
+        raise CaffeFileError(path, "no such file") from error
+    except Image.UnidentifiedImageError as error:
+        raise CaffeFileError(path, "is no image, or not one of a known format") from error
+    except BROKEN_IMAGE as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CaffeFileError(path, f"cannot be opened as an image: {reason}") from error
+
+
+def _to_rgb(image):
+    if image.mode.startswith("I"):
+        # Pillow would clip at 255: spread 16 bits over 8 instead.
+        values = np.array(image).astype(np.int64)
+        if values.min() < 0 or values.max() > 65535:
+            raise ValueError(f"values run from {values.min()} to {values.max()}, beyond 16 bits")
+        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("floating-point pixels; save it with 8 bits a channel")
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    return image.convert("RGB")

@@ -1,0 +1,1 @@
+"""From weights and photographs to label maps."""

@@ -1,0 +1,178 @@
+"""From weights and a photograph to a label map, and what may be said of one."""
+
+import warnings
+
+import numpy as np
+import torch
+from PIL import Image
+
+import reference
+from converters import CaffeError, CaffeNet, Preprocessing, read_metadata
+from converters.files import FilePath
+from converters.pytorch.weights import read_blobs
+from reference import means
+from reference.sizes import sizes_of
+from repro.data.dataset import read_classes
+from repro.data.images import load_image, preprocess
+from repro.data.published import family, heads, score_blob
+from repro.fast import accelerate
+
+MEANS = {"voc": means.VOC, "pascalcontext": means.PASCAL_CONTEXT, "nyud": means.NYUD, "siftflow": means.SIFTFLOW}
+FED_DEPTH = ("color-d", "hha", "color-hha")  # what the names of such nets end in
+
+
+def load(name: str, weights: FilePath) -> CaffeNet:
+    """A published net for inference, a CaffeNet, with the weights of a caffemodel of any kind, or a .safetensors or .pt.
+
+    The weights are read from the file as they are needed, so it is to stay as it is. The number of classes and the width
+    are the weights' own. What a .safetensors says of preprocessing is kept as the attribute `preprocessing` and heeded by
+    all that labels with the net: mean, channel order, scale and class names, while the input size becomes the one that the
+    net declares. Raises CaffeError for weights of another net.
+    """
+    reference.net(name, "deploy")  # says so where there is none
+    blobs, kept = read_blobs(weights), read_metadata(weights)
+    try:
+        sizes = sizes_of(blobs)
+        if "-fcn" in name and not sizes["num_classes"]:
+            raise CaffeError("it has no layer score_fr")
+        param = reference.net(name, "deploy", **sizes)
+        for shape in param.layer[0].input_param.shape if kept.input_size else ():
+            shape.dim[2:] = kept.input_size
+        with torch.device("meta"):
+            net = CaffeNet(param)
+    except CaffeError as error:
+        raise CaffeError(f"{weights}: not the weights of {name}: {error}") from None
+    report = net.copy_from(blobs, assign=True)
+    if report.missing or report.ignored:
+        raise CaffeError(f"{weights}: not the weights of {name}: "
+                         + (f"it lacks {', '.join(report.missing)}" if report.missing
+                            else f"{name} has no {', '.join(report.ignored)}"))
+    net.preprocessing = kept
+    return net
+
+
+def feed_alike(net, dataset):
+    """Have a data set feed its photographs as was said of the net's weights, where anything was (see `load`)."""
+    kept = _kept(net)
+    dataset.mean = kept.mean or dataset.mean
+    dataset.channels, dataset.factor = _order_and_scale(kept)
+
+
+def segment(net: CaffeNet, image: FilePath | Image.Image | torch.Tensor, head: str | None = None) -> np.ndarray:
+    """The label map of a photograph of any size: uint8 HxW.
+
+    image: a path, a PIL image, or what Caffe is fed, a float tensor 3xHxW or 1x3xHxW, blue first and without the mean,
+    whose range is looked at: a UserWarning says which mistake it shows. head: "sem" or "geo" of SIFT Flow's nets.
+    Raises CaffeError for a net that is fed depth, and for what is no photograph.
+    """
+    return accelerate(net, [score_blob(_published(net), _head(net, head))]).labels(_data(net, image))
+
+
+def probabilities(net, image, head=None):
+    """Each class's probability at every pixel, the softmax of the scores: float32 CxHxW. Arguments: as of `segment`."""
+    blob = score_blob(_published(net), _head(net, head))
+    return accelerate(net, [blob])(data=_data(net, image))[blob][0].softmax(0).cpu().numpy()
+
+
+def areas(labels, classes):
+    """{name: {"pixels", "fraction"}} of what occurs in a label map (integers HxW), the largest first; classes: [name, ...]
+    or {label: name}."""
+    counts = np.bincount(labels.ravel(), minlength=len(classes))
+    return {classes[label]: {"pixels": int(counts[label]), "fraction": float(counts[label] / labels.size)}
+            for label in np.argsort(-counts, kind="stable") if counts[label]}
+
+
+def mean_of(net):
+    """The mean colour that a net's photographs go without: what was kept with its weights (see `load`), else that of the
+    set it was published with, else VOC's."""
+    return _kept(net).mean or MEANS[family(_published(net))]
+
+
+def classes_of(net, file=None, head=None):
+    """The names of a net's classes: those in `file`, one a line, else those kept with its weights, else the published ones,
+    else "class 0" and so on.
+
+    Raises CaffeError where the file names more or fewer than the net has.
+    """
+    count, head = sizes_of(net.params)["num_classes"], _head(net, head)
+    if isinstance(count, dict):
+        count = count[head]
+    if file:
+        names = read_classes(file)
+        if len(names) != count:
+            raise CaffeError(f"{file}: names {len(names)} classes, but the net has {count}")
+        return names
+    if _kept(net).classes and len(_kept(net).classes) == count:
+        return list(_kept(net).classes)
+    published = reference.classes("-".join(filter(None, (family(_published(net)), head))))
+    return published if len(published) == count else [f"class {label}" for label in range(count)]
+
+
+def _published(net):
+    """The published name of a net; one of somebody's own is taken for one of VOC's."""
+    name = net.param.name
+    return name if name in reference.names() and "-fcn" in name else "voc-fcn8s"
+
+
+def _head(net, head):
+    """One of the labelings of a net: `head` where it has that, else its first."""
+    known = heads(_published(net))
+    return head if head in known else known[0]
+
+
+def _data(net, image):
+    """What Caffe is fed of `image`: float32 1x3xHxW."""
+    if net.param.name.startswith("nyud-") and net.param.name.endswith(FED_DEPTH):
+        raise CaffeError(f"{net.param.name} is fed depth, which no photograph has; nyud-fcn32s-color labels photographs")
+    channels, scale = _order_and_scale(_kept(net))
+    if isinstance(image, torch.Tensor):
+        return _checked(image, mean_of(net) if (channels, scale) == ("bgr", 1) else None)
+    if isinstance(image, np.ndarray):
+        raise CaffeError("an array does not say whether red or blue comes first: give Image.fromarray(array) if red does, "
+                         "as in PIL, or Image.fromarray(array[:, :, ::-1]) if blue does, as in OpenCV")
+    return preprocess(load_image(image), mean_of(net), channels, scale)
+
+
+def _kept(net):
+    """The `Preprocessing` that came with a net's weights; an empty one for a net that `load` did not make."""
+    return vars(net).get("preprocessing", Preprocessing())
+
+
+def _order_and_scale(kept):
+    return kept.channels or "bgr", 1 if kept.scale is None else kept.scale
+
+
+def _checked(tensor, mean):
+    """A tensor as the net is fed, 1x3xHxW; warns where its range shows that it was made for another net.
+
+    mean: None for a net that is fed otherwise than the published ones, whose range is not known.
+    """
+    if tensor.ndim not in (3, 4) or tensor.shape[-3] != 3 or not tensor.is_floating_point():
+        raise CaffeError(f"a photograph's tensor is float, 3xHxW or 1x3xHxW, not {tensor.dtype} of {tuple(tensor.shape)}: "
+                         "give the PIL image or its path instead")
+    data = tensor.reshape(-1, *tensor.shape[-3:]).float()
+    if not data.isfinite().all():
+        raise CaffeError("the tensor holds numbers that are not finite")
+    if mean is not None and (mistake := _mistake(data, mean)):
+        warnings.warn(f"{mistake}; Caffe's nets are fed 0 to 255, blue first, less the mean {mean}: give the PIL image or "
+                      "its path, or make the tensor with repro.data.images.preprocess", stacklevel=4)
+    return data
+
+
+def _mistake(data, mean):
+    """What the range of a tensor Nx3xHxW says was done wrong, or None."""
+    mean = torch.tensor(mean)
+    low, high = data.amin((0, 2, 3)).cpu(), data.amax((0, 2, 3)).cpu()
+    if low.min() >= 0 and high.max() <= 1:
+        return "the tensor runs from 0 to 1, as torchvision scales it"
+    if low.min() > -3 and high.max() < 3:
+        return "the tensor looks normalized to unit variance, as torchvision's is"
+    if low.min() >= 0:
+        return "the tensor has no negative number, so the mean was not subtracted"
+    beyond = 0.5  # resizing and rounding
+    if (low < -mean - beyond).any() or (high > 255 - mean + beyond).any():
+        flipped = mean.flip(0)
+        if (low >= -flipped - beyond).all() and (high <= 255 - flipped + beyond).all():
+            return "the tensor seems to be red first: its channels' ranges are those of the mean in the order RGB"
+        return f"the tensor runs from {low.min():.0f} to {high.max():.0f}, farther than a photograph less the mean"
+    return None

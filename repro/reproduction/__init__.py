@@ -1,0 +1,1 @@
+"""The paper's experiment: which stages, one trained from the other, and its numbers beside ours."""

@@ -1,0 +1,53 @@
+"""The picture at a run's end: photograph, truth, and what each stage made of it."""
+
+import matplotlib
+import numpy as np
+
+from converters.files import atomic_write
+from repro.data.images import VOID, voc_palette
+from repro.data.published import score_blob
+from repro.inference.segmentation import load
+from repro.scoring.evaluation import label_map
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+
+def draw_figure(path, job, weights, images):
+    """Write a PNG with a row for each of the first validation images: photograph, truth, and each stage's labels.
+
+    weights: {stage: caffemodel}. Of several labelings the first is shown.
+    """
+    sets = {stage: next(iter(job.sets[stage].val.values())) for stage in weights}
+    last = list(sets.values())[-1]
+    samples = [last[index] for index in range(min(images, len(last)))]
+    columns = {"photograph": [sample.image for sample in samples], "truth": [colour(sample.labels) for sample in samples]}
+    for stage, file in weights.items():
+        net, dataset = load(stage, file), sets[stage]
+        columns[stage.removeprefix("voc-")] = [colour(label_map(net, dataset.blobs(index), score_blob(stage)))
+                                               for index in range(len(samples))]
+    figure, axes = plt.subplots(len(samples), len(columns), squeeze=False, layout="constrained",
+                                figsize=(2.4 * len(columns), 2.1 * len(samples) + 0.8))
+    for column, (title, pictures) in enumerate(columns.items()):
+        for row, picture in enumerate(pictures):
+            axes[row, column].imshow(picture)
+            axes[row, column].axis("off")
+        axes[0, column].set_title(title)
+    if job.scale == "miniature":
+        figure.suptitle("the miniature: drawn pictures, narrow nets; not the paper's results")
+    _add_legend(figure, last.classes, samples, len(columns))
+    with atomic_write(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    plt.close(figure)
+
+
+def colour(labels):
+    """A label map in VOC's colours, uint8 HxWx3."""
+    return voc_palette()[labels].astype(np.uint8)
+
+
+def _add_legend(figure, classes, samples, columns):
+    shown = sorted({int(label) for sample in samples for label in np.unique(sample.labels)} - {VOID})
+    handles = [plt.Rectangle((0, 0), 1, 1, color=voc_palette()[label] / 255) for label in shown]
+    names = [classes[label] for label in shown]
+    figure.legend(handles, names, loc="outside lower center", ncols=2 * columns, fontsize="small")

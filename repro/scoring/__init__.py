@@ -1,0 +1,1 @@
+"""How good label maps are: metrics, trimaps, bounds, and what VOC's server takes."""
