@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from helpers import ENVIRONMENT
 from helpers.small import WIDTH, wait_for, write_voc
 from PIL import Image
 from scipy.io import savemat
@@ -136,7 +137,7 @@ def test_stopped_twice_it_gives_the_same_result(finished, voc_set, classifier, t
     folder = tmp_path / "stopped"
     for stage, row, end in (("voc-fcn32s", 10, signal.SIGINT), ("voc-fcn16s", 53, signal.SIGKILL)):
         process = subprocess.Popen([sys.executable, __file__, voc_set, classifier, folder],
-                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=ENVIRONMENT)
         log = folder / stage / "log.csv"
         wait_for(lambda log=log, row=row: rows(log) > row, process)
         process.send_signal(end)
