@@ -22,4 +22,4 @@ _MOVED = {
 }
 
 __getattr__, __dir__, __all__ = exports(__name__, _HOMES)
-sys.meta_path.append(Moved(_MOVED))
+sys.meta_path.insert(0, Moved(_MOVED))  # first: another checkout, installed, may still have such files
