@@ -84,8 +84,7 @@ paper: $(INSTALLED)
 proto: $(INSTALLED)
 	$(PYTHON) -m venv $(VENV)-proto
 	$(VENV)-proto/bin/pip install --quiet 'setuptools<80' grpcio-tools==1.62.3
-	$(VENV)-proto/bin/python -m grpc_tools.protoc -I converters --python_out=converters --pyi_out=converters \
-	    converters/caffe.proto
+	$(VENV)-proto/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. converters/caffe.proto
 
 clean:
 	rm -rf $(VENV) $(VENV)-proto $(OPENCV5) build *.egg-info .pytest_cache .ruff_cache .mypy_cache site dist
