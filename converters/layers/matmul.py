@@ -4,9 +4,15 @@ PyTorch gives products of 32-bit floats to MKL, which uses half the vector width
 convolutions to, uses all of it, and PyTorch has it for products, too, as the operator that its compiler calls.
 """
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
+
+# The operator is private: another release of PyTorch may give it other arguments, or take it away.
+ARGUMENTS = [("X", "Tensor"), ("W", "Tensor"), ("B", "Optional[Tensor]"), ("attr", "str"),
+             ("scalars", "List[Optional[number]]"), ("algorithm", "Optional[str]")]
 
 
 def linear(rows, weight, bias=None):
@@ -34,10 +40,23 @@ class _Linear(torch.autograd.Function):
 
 def _linear(rows, weight, bias=None):
     if all(matrix.is_contiguous() or matrix.t().is_contiguous() for matrix in (rows, weight)):
-        return torch.ops.mkldnn._linear_pointwise(rows, weight, bias, "none", [], "")
+        return onednn_operator()(rows, weight, bias, "none", [], "")
     return F.linear(rows, weight, bias)  # oneDNN is many times slower where rows have gaps between them
 
 
 def _by_onednn(rows):
     return (rows.dtype == torch.float32 and rows.device.type == "cpu" and torch.backends.mkldnn.is_available()
-            and torch.backends.mkldnn.enabled and hasattr(torch.ops.mkldnn, "_linear_pointwise"))
+            and torch.backends.mkldnn.enabled and onednn_operator() is not None)
+
+
+@cache
+def onednn_operator():
+    """PyTorch's operator for products by oneDNN; None where there is none, or one that takes other arguments."""
+    operator = getattr(getattr(torch.ops.mkldnn, "_linear_pointwise", None), "default", None)
+    return operator if operator is not None and is_known(operator._schema) else None
+
+
+def is_known(schema):
+    """Whether an operator of this schema takes `ARGUMENTS` and returns one tensor."""
+    return ([(argument.name, str(argument.type)) for argument in schema.arguments] == ARGUMENTS
+            and [str(value.type) for value in schema.returns] == ["Tensor"])

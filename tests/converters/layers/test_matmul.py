@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from converters.layers import matmul
 from converters.layers.matmul import linear
 
 
@@ -29,3 +30,37 @@ def test_its_gradients():
         assert (ours - theirs).abs().max() < 1e-5 * theirs.abs().max()
     rows, weight, bias = values
     assert torch.autograd.grad(linear(rows.detach(), weight).sum(), weight)[0].shape == weight.shape
+
+
+KNOWN = "f(Tensor X, Tensor W, Tensor? B, str attr, Scalar?[] scalars, str? algorithm) -> Tensor Y"
+
+
+@pytest.mark.parametrize(("schema", "known"), [
+    (KNOWN, True),
+    (KNOWN.replace("Tensor? B, ", ""), False),
+    (KNOWN.replace("str attr", "int attr"), False),
+    (KNOWN.replace("Tensor X, Tensor W", "Tensor W, Tensor X"), False),
+    (KNOWN.replace("str? algorithm", "str? algorithm, bool tuned"), False),
+    (KNOWN.replace("Tensor Y", "(Tensor, Tensor)"), False),
+])
+def test_the_private_operator_is_known_by_its_arguments(schema, known):
+    assert matmul.is_known(torch._C.parse_schema(schema)) is known
+
+
+def test_an_operator_of_another_schema_is_not_called(monkeypatch):
+    other = torch.library.Library("mkldnn_of_tomorrow", "DEF")
+    other.define("_linear_pointwise(Tensor X, Tensor W, str attr) -> Tensor")
+    monkeypatch.setattr(torch.ops, "mkldnn", torch.ops.mkldnn_of_tomorrow)
+    matmul.onednn_operator.cache_clear()
+    try:
+        assert matmul.onednn_operator() is None
+        rows, weight = torch.randn(7, 10), torch.randn(5, 10)
+        assert torch.equal(linear(rows, weight), F.linear(rows, weight))
+    finally:
+        matmul.onednn_operator.cache_clear()
+
+
+def test_this_pytorch_has_the_operator():
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("this PyTorch has no oneDNN")
+    assert matmul.onednn_operator() is not None
