@@ -12,8 +12,6 @@ from converters.errors import CaffeError, instead
 from reference.classifiers import CLASSIFIERS
 from reference.netspec import FIXED, LEARNED, Net
 from reference.trunks import caffenet, fc6_fc7, googlenet, vgg16
-from surgery.convolutionize import convolutionize
-from surgery.coordinates import stride
 
 Classes = int | Mapping[str, int]  # a number, or one for each head
 Width = float | tuple[float, float]  # of the whole trunk, or of the convolutions and of fc6 and fc7
@@ -72,9 +70,9 @@ def fcn(trunk: str = "vgg16", skips: Sequence[str] = ("pool4", "pool3"), num_cla
 
 def _fuse(net, score, skips, head, classes, scales, odd):
     """Upsample the scores to the image, adding the scores of each skip on the way (section 4.2)."""
-    name, coarse = "upscore{factor}", stride(net.proto, score)
+    name, coarse = "upscore{factor}", _stride(net, score)
     for pool in skips:
-        fine = stride(net.proto, pool)
+        fine = _stride(net, pool)
         factor = int(coarse / fine)
         if factor < 2:
             raise CaffeError(f"skip '{pool}' is not finer than what comes before it; name the coarsest first")
@@ -88,11 +86,18 @@ def _fuse(net, score, skips, head, classes, scales, odd):
 
 def _upsample(net, score, classes, head="", odd=False, otherwise=None):
     """Upsample the scores to the image's stride; the layer's name is `otherwise` where the usual one is taken."""
-    factor = int(stride(net.proto, score))
+    factor = int(_stride(net, score))
     name = "upscore" if factor == 32 else f"upscore{factor}"
     if any(layer.name == name + head for layer in net.proto.layer):
         name = otherwise
     return net.upsample(name + head, score, classes, kernel=2 * factor - odd, stride=factor)
+
+
+def _stride(net, blob):
+    # Imported late, since it needs torch: names are listed, and completed by a shell, without it.
+    from surgery.coordinates import stride
+
+    return stride(net.proto, blob)
 
 
 def _input(net, phase, data, heads):
@@ -163,7 +168,11 @@ def classifier(name, phase, num_classes, width):
     if phase not in PHASES:
         raise CaffeError(f"no phase '{phase}'; there are {', '.join(PHASES)}")
     net = CLASSIFIERS[trunk](phase, num_classes, width)
-    return convolutionize(net) if convolutional else net
+    if not convolutional:
+        return net
+    from surgery.convolutionize import convolutionize
+
+    return convolutionize(net)
 
 
 def _vgg16_trunk(net, data, first="conv1_1"):

@@ -1,7 +1,6 @@
 """Writing a net down: each call adds a layer to a NetParameter and returns the name of its top blob."""
 
 from converters.caffe_pb2 import LayerParameter, NetParameter
-from surgery.coordinates import crop_offset
 
 LEARNED = ({"lr_mult": 1, "decay_mult": 1}, {"lr_mult": 2, "decay_mult": 0})  # weights, biases
 FIXED = ({"lr_mult": 0, "decay_mult": 0}, {"lr_mult": 0, "decay_mult": 0})
@@ -67,6 +66,8 @@ class Net:
 
     def crop(self, name, bottom, like):
         """`bottom` cut to the size of `like`, over which it then lies."""
+        from surgery.coordinates import crop_offset  # late, since it needs torch
+
         offset = crop_offset(self.proto, bottom, like)
         offset = [offset] if isinstance(offset, int) else list(offset)
         return self.layer("Crop", name, [bottom, like], crop_param={"axis": 2, "offset": offset})

@@ -33,7 +33,6 @@ TASKS = {
         "data": "look through a data set for what is wrong with it",
         "doctor": "say what is installed here, and what is at hand",
         "bench": "measure speed and memory beside other programs",
-        "completion": "print what makes a shell complete commands",
     },
 }
 COMMANDS = {name: summary for commands in TASKS.values() for name, summary in commands.items()}
