@@ -90,9 +90,8 @@ def upgrade_net(net, fork_types=None, unknown=None):
     for layer in net.layer:
         if layer.type == "BatchNorm" and len(layer.param) == 3:
             # Its statistics, once declared as parameters, are never learned (UpgradeNetBatchNorm, batch_norm_layer.cpp).
-            del layer.param[:]
-            for _ in range(3):
-                layer.param.add(lr_mult=0)
+            for spec in layer.param:
+                spec.lr_mult = spec.decay_mult = 0
 
 
 def _fold_padding(net):

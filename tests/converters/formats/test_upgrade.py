@@ -134,11 +134,11 @@ def test_inputs_without_enough_dimensions_are_refused():
         read_prototxt('input: "data" input_dim: 1 input_dim: 3 layer { name: "r" type: "ReLU" }')
 
 
-def test_batch_norm_statistics_are_not_learned():
-    frozen = "param { lr_mult: 0 } " * 3
+def test_batch_norm_statistics_are_not_learned_and_may_be_shared():
+    frozen = "lr_mult: 0 decay_mult: 0"
     same(
-        'layer { name: "b" type: "BatchNorm" param { lr_mult: 1 name: "a" } param { decay_mult: 0 } param { lr_mult: 0 } }',
-        f'layer {{ name: "b" type: "BatchNorm" {frozen} }}',
+        'layer { name: "b" type: "BatchNorm" param { lr_mult: 1 name: "a" } param { decay_mult: 2 } param { lr_mult: 0 } }',
+        f'layer {{ name: "b" type: "BatchNorm" param {{ name: "a" {frozen} }} param {{ {frozen} }} param {{ {frozen} }} }}',
     )
 
 
