@@ -231,6 +231,16 @@ class CaffeNet(nn.Module):
                     self._make_blob(layer, index, blob.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
+    def _apply(self, fn, recurse=True):
+        """As nn.Module's, which moves and casts the blobs; here a blob that layers share stays one, also where it is a buffer."""
+        places = [(layer, name, getattr(layer, name)) for layer in self.layers.values() for name in layer.blob_names]
+        super()._apply(fn, recurse)
+        made: dict = {}
+        for layer, name, before in places:
+            setattr(layer, name, made.setdefault(id(before), getattr(layer, name)))
+        self._shared.update({name: made.get(id(blob), blob) for name, blob in self._shared.items()})
+        return self
+
     @property
     def params(self) -> dict[str, list[torch.Tensor]]:
         """{layer name: [blob tensors in Caffe's order]} of the layers that have parameters, as Caffe's net.params."""
