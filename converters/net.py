@@ -232,7 +232,7 @@ class CaffeNet(nn.Module):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _apply(self, fn, recurse=True):
-        """As nn.Module's, which moves and casts the blobs; here a blob that layers share stays one, also where it is a buffer."""
+        """As nn.Module's, which moves and casts the blobs; but a blob that layers share stays one, also as a buffer."""
         places = [(layer, name, getattr(layer, name)) for layer in self.layers.values() for name in layer.blob_names]
         super()._apply(fn, recurse)
         made: dict = {}
