@@ -1,7 +1,7 @@
 """One run on several processes, as torchrun starts them: `torchrun --nproc-per-node 2 -m repro train ...`.
 
-Every process runs the whole command; what they must share goes through here. A process that torchrun did not start is rank
-0 of 1, and for it nothing here does anything.
+Every process runs the whole command, and shares with the others through the functions here. A process that torchrun did not
+start is rank 0 of 1; for it these functions change nothing.
 """
 
 import os
@@ -15,23 +15,23 @@ import torch.distributed as dist
 
 from converters.errors import CaffeError
 
-# A process that dies is noticed at once; one whose machine is gone, after this long. No rank waits as long for another.
+# A process that dies is noticed at once. A machine that is gone is noticed after this long; no rank waits longer.
 PATIENCE = timedelta(minutes=10)
 
 
 @contextmanager
 def process_group(device="cpu"):
-    """Within it, the processes that torchrun has started work together: by gloo, and by nccl for what is on a GPU."""
+    """A `with` in which the processes that torchrun started work together: by gloo, and by nccl for tensors on a GPU."""
     if "WORLD_SIZE" not in os.environ:
         yield
         return
-    # Its functions' defaults hold the group that there is when it is imported. One held beyond `destroy_process_group` keeps
-    # gloo's threads, which abort the process when they let go of a tensor while Python ends.
+    # Imported before there is a group: its functions' defaults would hold the group, also after `destroy_process_group`.
+    # gloo's threads then go on, and abort the process when they release a tensor while Python ends.
     import torch.distributed.nn  # noqa: F401
 
     with _others_are_needed():
         dist.init_process_group("cpu:gloo,cuda:nccl" if device == "cuda" else "gloo", timeout=PATIENCE)
-    # torchrun ends the others when one process has died; whichever notices first is to say so.
+    # When one process has died, torchrun stops the others. Each of them says so before it ends.
     signal.signal(signal.SIGTERM, _told_to_stop)
     try:
         yield
@@ -40,7 +40,7 @@ def process_group(device="cpu"):
 
 
 def rank():
-    """The number of this process, from 0; rank 0 writes the files and says what is to be said."""
+    """The number of this process, from 0. Rank 0 writes the files and prints."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -50,17 +50,17 @@ def world_size():
 
 
 def shard():
-    """(rank, world size): which of the images, taken in turn, are this process's."""
+    """(rank, world size): this process takes every world-size-th image, from the rank-th on."""
     return rank(), world_size()
 
 
 def local_device(device):
-    """The device of this process: of the machine's GPUs each of its processes takes one."""
+    """The device of this process: each process of a machine takes one of its GPUs."""
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if device == "cuda" else device
 
 
 def all_reduce(tensors):
-    """Replace each tensor, in place, by its sum over all ranks; the same numbers, bit by bit, on each of them."""
+    """Replace each tensor, in place, by its sum over all ranks. All ranks get the same bits."""
     if world_size() > 1:
         with _others_are_needed():
             for work in [dist.all_reduce(tensor, async_op=True) for tensor in tensors]:
@@ -68,7 +68,7 @@ def all_reduce(tensors):
 
 
 def sums(*numbers):
-    """The sums of some numbers over all ranks."""
+    """The sum of each number over all ranks: [float, ...]."""
     total = torch.tensor(numbers, dtype=torch.float64)
     all_reduce([total])
     return total.tolist()
@@ -93,7 +93,7 @@ def broadcast_object(value):
 
 
 def all_gather(tensor):
-    """The tensors, alike in shape and on the CPU, of all ranks, by rank."""
+    """Every rank's tensor, in the order of the ranks. The tensors have one shape and are on the CPU."""
     if world_size() == 1:
         return [tensor]
     found = [torch.empty_like(tensor) for _ in range(world_size())]
@@ -107,7 +107,7 @@ def _others_are_needed():
     try:
         yield
     except RuntimeError as error:
-        # gloo begins with its own source file and ends with advice.
+        # gloo's message begins with its own source file and ends with advice; both are cut off.
         raise _alone(re.sub(r"^\[\S*\] ", "", str(error).splitlines()[0]).partition(". ")[0]) from None
 
 
@@ -117,5 +117,5 @@ def _told_to_stop(number, frame):
 
 def _alone(reason):
     where = f"rank {rank()} of {world_size()}: " if dist.is_initialized() else ""
-    return CaffeError(f"{where}another process of this run has ended or cannot be reached ({reason}); look for its own "
-                      "message. Training goes on from the newest snapshot with --resume")
+    return CaffeError(f"{where}another process of this run has ended or cannot be reached ({reason}). Look for its own "
+                      "message; --resume goes on from the newest snapshot")

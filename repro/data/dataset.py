@@ -1,4 +1,4 @@
-"""What all data sets share: a list of ids, a photograph and a label map for each, and errors that name the file."""
+"""What all data sets share: a list of ids, a photograph and a label map for each id, and errors that name the file."""
 
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass, field
@@ -16,10 +16,10 @@ from repro.data.images import VOID, load_image, load_labels, preprocess, size_of
 
 
 class Source(NamedTuple):
-    """What a net is fed besides a photograph and its labels.
+    """A further input of a net, besides a photograph and its labels.
 
-    `file` is inside the set's folder, with {} for the id; `read` makes of its path an array HxW or HxWxC, of which `mean`
-    is subtracted, last channel first.
+    `file` is a path inside the set's folder, with {} for the id. `read` takes the full path and returns an array HxW or
+    HxWxC. The net gets that array with its channels reversed and `mean` subtracted.
     """
 
     file: str
@@ -37,35 +37,35 @@ class Sample(NamedTuple):
 
 @dataclass
 class Dataset:
-    """Images with labels in list order: `len(dataset)`, `dataset[i]` -> `Sample`, read from disk each time.
+    """Images and their labels, in the list's order: `len(dataset)`, `dataset[i]` -> `Sample`, read from disk each time.
 
-    Opening it raises CaffeError or CaffeFileError where the list or a file that it names is missing; reading a sample,
-    where a file is damaged, the label map is not of its image's size, or a label is neither a class nor void.
+    Opening a set raises CaffeError or CaffeFileError if the list, or a file that the list names, is missing. Reading a
+    sample does if a file is damaged, if a label map and its image differ in size, or if a label is neither a class nor void.
     """
 
     root: Path
-    list_file: Path  # one id a line
+    list_file: Path  # one id per line
     image_file: str  # inside root (or absolute), with {} for the id
     labels_file: str
-    classes: list[str]  # their place is their label
+    classes: list[str]  # a name's place in the list is its label
     _: KW_ONLY
     read_labels: Callable = load_labels  # path -> integers HxW
-    mean: tuple = means.VOC  # what preprocessing subtracts, in the order of `channels`
-    channels: str = "bgr"  # or "rgb": the order in which nets are fed a photograph's
-    factor: float = 1  # what a photograph less the mean is multiplied by
-    image_blob: str | None = "data"  # what nets are fed the photograph as; None: not at all
+    mean: tuple = means.VOC  # preprocessing subtracts it; in the order of `channels`
+    channels: str = "bgr"  # or "rgb": the order of the channels that nets are fed
+    factor: float = 1  # preprocessing multiplies by it, after the mean is subtracted
+    image_blob: str | None = "data"  # the blob that the photograph is fed as; None: it is not fed
     labels_blob: str | None = "label"
-    sources: dict = field(default_factory=dict)  # {blob: Source} that nets are fed besides
-    scale: float = 1  # of the size on disk, for the image (bilinear) and its labels (nearest)
-    limit: int | None = None  # use only so many, from the head of the list
+    sources: dict = field(default_factory=dict)  # {blob: Source}, further inputs of nets
+    scale: float = 1  # resizes the image (bilinear) and its labels (nearest) by this factor
+    limit: int | None = None  # use only so many images, from the start of the list
     ids: list[str] = field(init=False)
 
     def __post_init__(self):
         self.root = Path(self.root)
         if not 0 < self.scale <= 1:
-            raise CaffeError(f"scale {self.scale}: give a factor above 0 and at most 1")
+            raise CaffeError(f"scale is {self.scale}; it needs to be above 0 and at most 1")
         if self.limit is not None and self.limit < 1:
-            raise CaffeError(f"limit {self.limit}: use at least one image")
+            raise CaffeError(f"limit is {self.limit}; it needs to be at least 1")
         if not self.root.is_dir():
             raise CaffeFileError(self.root, "no such directory")
         lines = read_list(self.list_file)[: self.limit]
@@ -87,9 +87,9 @@ class Dataset:
         return Sample(self.ids[index], self._resize(image), self._resize(labels))
 
     def blobs(self, index):
-        """What nets are fed of one image: {blob: float32 1xCxHxW}, labels among them (1x1xHxW).
+        """What nets are fed for one image: {blob: float32 1xCxHxW}, with the labels (1x1xHxW).
 
-        Photographs are without the mean. Raises as reading a sample does.
+        The mean is subtracted from photographs. Raises the errors of reading a sample.
         """
         sample, blobs = self[index], {}
         if self.image_blob:
@@ -116,7 +116,7 @@ class Dataset:
         return checked_labels(path, self.read_labels(path), self.num_classes)
 
     def _resize(self, array):
-        """Images smoothly, labels (HxW of bytes) to values that they have."""
+        """`array` resized by `scale`: images bilinearly; labels (uint8 HxW) to the nearest, so that no new label appears."""
         if self.scale == 1:
             return array
         height, width = (max(1, round(side * self.scale)) for side in array.shape[:2])
@@ -139,7 +139,7 @@ class Dataset:
 
 
 def checked_labels(path, labels, num_classes):
-    """Labels as uint8 HxW; CaffeFileError names the first that is neither a class nor void."""
+    """Labels as uint8 HxW. Raises CaffeFileError for the first one that is neither a class nor void."""
     wrong = (labels < 0) | (labels >= num_classes) & (labels != VOID)
     if wrong.any():
         row, column = np.argwhere(wrong)[0]
@@ -150,9 +150,9 @@ def checked_labels(path, labels, num_classes):
 
 
 def read_list(path):
-    """Read a list of ids, one a line: [(line number, id), ...]; blank lines count but name nothing.
+    """Read a list of ids, one per line: [(line number, id), ...]. Blank lines are counted and skipped.
 
-    Raises CaffeFileError on a missing or empty list, on an id given twice and on a line that holds more than an id.
+    Raises CaffeFileError for a missing or empty list, for an id that comes twice, and for a line with more than an id.
     """
     lines = [(line, text.strip()) for line, text in enumerate(read_text(path).splitlines(), start=1) if text.strip()]
     if not lines:
@@ -160,28 +160,28 @@ def read_list(path):
     first = {}
     for line, id in lines:
         if id.split() != [id]:
-            raise CaffeFileError(path, f"{id!r} is not one id", where=f"line {line}")
+            raise CaffeFileError(path, f"{id!r} is not one id; give one id per line", where=f"line {line}")
         if first.setdefault(id, line) != line:
-            raise CaffeFileError(path, f"{id} is already on line {first[id]}", where=f"line {line}")
+            raise CaffeFileError(path, f"{id} is already on line {first[id]}; each id may come once", where=f"line {line}")
     return lines
 
 
 def read_classes(path):
-    """Read the names of a set's classes, one a line, the first being class 0."""
+    """Read the names of a set's classes, one per line; the first is class 0."""
     classes = [name.strip() for name in read_text(path).splitlines() if name.strip()]
     if not 1 <= len(classes) <= VOID:
-        raise CaffeFileError(path, f"names {len(classes)} classes; there may be 1 to {VOID}")
+        raise CaffeFileError(path, f"names {len(classes)} classes; a set can have 1 to {VOID}")
     return classes
 
 
 def published_list(path, split):
-    """The path of a set's own list, or, where it has none, of the one that was published as `split`."""
+    """The path of a set's own list; if the set has none, the path of the published list `split`."""
     published = Path(reference.__file__).parent / "splits" / f"{split}.txt"
     return published if not path.exists() and published.exists() else path
 
 
 def read_text(path):
-    """The text of a file; CaffeFileError where it is missing or none."""
+    """The text of a file. Raises CaffeFileError if it is missing or is not text."""
     try:
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Images in plain folders: photographs with label PNGs, label images alone, photographs alone."""
+"""Images in plain folders: photographs with label images, only label images, or only photographs."""
 
 from pathlib import Path
 
@@ -11,9 +11,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".JPG", ".JPEG", "
 
 
 def open_folder(root, split, classes=None, **options):
-    """Open a folder with SPLIT.txt, images/ID.jpg (or another suffix, one for all) and labels/ID.png.
+    """Open a folder with SPLIT.txt, images/ID.jpg (or another suffix, the same for all) and labels/ID.png.
 
-    classes: a file that names them, one a line; else ROOT/classes.txt, else VOC's. Options: those of `Dataset`.
+    classes: a file with their names, one per line; default: ROOT/classes.txt, else VOC's. options: those of `Dataset`.
     """
     root = Path(root)
     list_file = root / f"{split}.txt"
@@ -23,7 +23,7 @@ def open_folder(root, split, classes=None, **options):
 
 
 class LabelFolder(Dataset):
-    """The label images of a folder, ID.png, in alphabetical order; there are no photographs, so no samples."""
+    """The label images of a folder, ID.png, in alphabetical order. Without photographs there are no samples."""
 
     def __init__(self, root, classes=None, limit=None):
         self.root, self.labels_file, self.read_labels = Path(root), "{}.png", load_labels
@@ -31,15 +31,15 @@ class LabelFolder(Dataset):
             raise CaffeFileError(self.root, "no such directory")
         self.ids = sorted(path.stem for path in self.root.glob("*.png"))[:limit]
         if not self.ids:
-            raise CaffeError(f"{self.root}: holds no label images (.png)")
+            raise CaffeError(f"{self.root}: holds no label images (ID.png)")
         self.classes = _classes(self.root, classes)
 
     def __getitem__(self, index):
-        raise CaffeError(f"{self.root}: holds label images alone, and no photographs in VOC's layout or in images/")
+        raise CaffeError(f"{self.root}: holds only label images; put photographs into JPEGImages/ (VOC's layout) or images/")
 
 
 class Photographs(Dataset):
-    """The photographs of a test set whose labels are kept secret: a `Sample` has None for labels."""
+    """The photographs of a test set whose labels are secret: the labels of a `Sample` are None."""
 
     def __init__(self, root, list_file, image_file, classes, **options):
         super().__init__(root, list_file, image_file, image_file, classes, labels_blob=None, **options)

@@ -18,9 +18,9 @@ BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionB
 def load_image(source: FilePath | Image.Image) -> np.ndarray:
     """Read a photograph (a path or a PIL image) as RGB, uint8, HxWx3, turned upright as its EXIF data says.
 
-    Grayscale, palette and CMYK images are converted, 16-bit gray is brought to 8 bits, what is transparent is laid on
-    white, and of an animation the first picture is read. Raises CaffeFileError on a file that is missing, damaged or no
-    image, and on floating-point or 32-bit pixels, whose range nobody states.
+    Grayscale, palette and CMYK images are converted. 16-bit gray becomes 8-bit gray. A transparent image is laid on white.
+    Of an animation the first picture is read. Raises CaffeFileError for a file that is missing, damaged or not an image,
+    and for floating-point or 32-bit pixels, whose range is not known.
     """
     if not isinstance(source, Image.Image):
         with _open(source) as image:
@@ -33,7 +33,7 @@ def load_image(source: FilePath | Image.Image) -> np.ndarray:
 
 
 def frames(path):
-    """How many pictures an image file holds: 1, but for an animation, of which `load_image` reads the first."""
+    """How many pictures an image file holds: more than 1 for an animation, of which `load_image` reads the first."""
     with _open(path) as image:
         try:
             return image.n_frames if getattr(image, "is_animated", False) and image.format != "MPO" else 1
@@ -42,9 +42,9 @@ def frames(path):
 
 
 def preprocess(image: np.ndarray, mean: Sequence[float] | float, channels: str = "bgr", scale: float = 1) -> torch.Tensor:
-    """Make Caffe's input of a photograph: RGB uint8 HxWx3 to float32 1x3xHxW, (image - mean) * scale.
+    """Make Caffe's input from a photograph: RGB uint8 HxWx3 to float32 1x3xHxW, (image - mean) * scale.
 
-    channels: the order that the net wants, "bgr" or "rgb", and that of `mean`.
+    channels: the order that the net needs, "bgr" or "rgb"; `mean` is in the same order.
     """
     blob = (image[:, :, ::-1] if channels == "bgr" else image).astype(np.float32)
     blob -= np.array(mean)
@@ -55,7 +55,7 @@ def preprocess(image: np.ndarray, mean: Sequence[float] | float, channels: str =
 def voc_palette():
     """The colours of the VOC development kit, uint8 256x3.
 
-    Each three bits of a label, from the lowest, give red, green and blue their next bit, from the highest.
+    A label's bits are taken in threes, from the lowest. Each three give red, green and blue one bit, from the highest.
     """
     labels = np.arange(256)
     palette = np.zeros((256, 3), np.uint8)
@@ -66,14 +66,14 @@ def voc_palette():
 
 
 def load_labels(path):
-    """Read a label image as uint8 HxW: the palette indices (or gray values) as they are stored, 255 being void.
+    """Read a label image as uint8 HxW: the palette indices (or gray values) as they are stored; 255 is void.
 
-    Raises CaffeFileError on a file that is missing, damaged, or holds colours in place of labels.
+    Raises CaffeFileError for a file that is missing or damaged, or that holds colours instead of labels.
     """
     with _open(path) as image:
         if image.mode not in ("P", "L"):
-            wanted = "a label image is a palette or 8-bit gray PNG whose values are the labels"
-            raise CaffeFileError(path, f"holds {image.mode} pixels; {wanted}")
+            needed = "a label image needs to be a palette or 8-bit gray PNG whose values are the labels"
+            raise CaffeFileError(path, f"holds {image.mode} pixels; {needed}")
         try:
             return np.array(image)
         except BROKEN_IMAGE as error:
@@ -81,10 +81,10 @@ def load_labels(path):
 
 
 def load_gray(path):
-    """Read an image of one channel, of 8 or 16 bits, as float32 HxW: the values as they are stored."""
+    """Read an image with one channel of 8 or 16 bits as float32 HxW: the values as they are stored."""
     with _open(path) as image:
         if image.mode != "L" and not image.mode.startswith("I"):
-            raise CaffeFileError(path, f"holds {image.mode} pixels; one gray channel is expected")
+            raise CaffeFileError(path, f"holds {image.mode} pixels; it needs one gray channel of 8 or 16 bits")
         try:
             return np.array(image).astype(np.float32)
         except BROKEN_IMAGE as error:
@@ -92,12 +92,12 @@ def load_gray(path):
 
 
 def save_labels(path, labels):
-    """Write a label map (integers of 0 to 255, HxW) as a PNG with the VOC palette, whole or not at all."""
+    """Write a label map (integers 0 to 255, HxW) as a PNG with the VOC palette, whole or not at all."""
     labels = np.asarray(labels)
     if labels.ndim != 2 or labels.dtype.kind not in "iu":
-        raise CaffeError(f"{path}: a label map is HxW integers, not {labels.dtype} of shape {labels.shape}")
+        raise CaffeError(f"{path}: a label map needs to be integers HxW, not {labels.dtype} of shape {labels.shape}")
     if labels.size and not 0 <= labels.min() <= labels.max() <= 255:
-        raise CaffeError(f"{path}: labels run from {labels.min()} to {labels.max()}; a label image holds 0 to 255")
+        raise CaffeError(f"{path}: the labels run from {labels.min()} to {labels.max()}; a label image can hold 0 to 255")
     image = Image.fromarray(labels.astype(np.uint8))
     image.putpalette(voc_palette().tobytes())
     with atomic_write(path) as temporary:
@@ -105,9 +105,10 @@ def save_labels(path, labels):
 
 
 def overlay(image, labels, opacity=0.6):
-    """Tint a photograph (RGB uint8 HxWx3) with the palette colours of its labels (HxW); label 0 is left as it is."""
+    """Tint a photograph (RGB uint8 HxWx3) with the palette colours of its labels (HxW), but not where they are 0."""
     if image.shape[:2] != labels.shape:
-        raise CaffeError(f"labels of {size_of(labels)} cannot be laid over a photograph of {size_of(image)}")
+        raise CaffeError(f"a label map of {size_of(labels)} cannot be laid over a photograph of {size_of(image)}: the sizes "
+                         "must be equal")
     tinted = (1 - opacity) * image + opacity * voc_palette()[labels]
     return np.where((labels == 0)[:, :, None], image, tinted.round().astype(np.uint8))
 
@@ -123,7 +124,7 @@ def _open(path):
     except FileNotFoundError as error:
         raise CaffeFileError(path, "no such file") from error
     except Image.UnidentifiedImageError as error:
-        raise CaffeFileError(path, "is no image, or not one of a known format") from error
+        raise CaffeFileError(path, "not an image, or an unsupported format") from error
     except BROKEN_IMAGE as error:
         reason = getattr(error, "strerror", None) or error
         raise CaffeFileError(path, f"cannot be opened as an image: {reason}") from error
@@ -131,13 +132,14 @@ def _open(path):
 
 def _to_rgb(image):
     if image.mode.startswith("I"):
-        # Pillow would clip at 255: spread 16 bits over 8 instead.
+        # Pillow would clip at 255. Scale 16 bits to 8 instead.
         values = np.array(image).astype(np.int64)
         if values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"values run from {values.min()} to {values.max()}, beyond 16 bits")
+            raise ValueError(f"its values run from {values.min()} to {values.max()}, beyond 16 bits; save it with 8 bits "
+                             "per channel")
         image = Image.fromarray(((values + 128) // 257).astype(np.uint8))
     if image.mode == "F":
-        raise ValueError("floating-point pixels; save it with 8 bits a channel")
+        raise ValueError("it holds floating-point pixels; save it with 8 bits per channel")
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     return image.convert("RGB")

@@ -1,4 +1,4 @@
-"""MATLAB files, the labels' container in SBD, NYUDv2, SIFT Flow and PASCAL-Context."""
+"""MATLAB files: the labels of SBD, NYUDv2, SIFT Flow and PASCAL-Context are stored in them."""
 
 import numpy as np
 from scipy.io import loadmat
@@ -10,28 +10,28 @@ from repro.data.images import VOID
 def read_mat(path, key):
     """Read the variable `key` of a MATLAB file (any version before 7.3) as an array.
 
-    Raises CaffeFileError on a file that is missing or damaged and on one without `key`.
+    Raises CaffeFileError for a file that is missing, damaged or without `key`.
     """
     try:
         variables = loadmat(path, appendmat=False)
     except FileNotFoundError as error:
         raise CaffeFileError(path, "no such file") from error
-    except Exception as error:  # scipy lets the errors of zlib, struct and its own parser through
+    except Exception as error:  # scipy raises errors of zlib, of struct and of its own parser
         raise CaffeFileError(path, f"cannot be read as a MATLAB file: {error}") from error
     if key not in variables:
         present = ", ".join(name for name in variables if not name.startswith("__")) or "nothing"
-        raise CaffeFileError(path, f"has no variable {key}, only {present}")
+        raise CaffeFileError(path, f"has no variable {key}; it has {present}")
     return variables[key]
 
 
 def read_label_mat(path, key):
-    """Read the variable `key` as a label map, integers HxW; whole numbers may be stored as floating point."""
+    """Read the variable `key` as a label map, integers HxW. Whole numbers that are stored as floats are accepted."""
     labels = read_mat(path, key)
     if labels.ndim != 2 or labels.dtype.kind not in "iuf" or (labels % 1).any():
-        raise CaffeFileError(path, f"{key} is {labels.dtype} of shape {labels.shape}, not whole numbers HxW")
+        raise CaffeFileError(path, f"{key} is {labels.dtype} of shape {labels.shape}; it needs whole numbers HxW")
     return labels.astype(np.int64)
 
 
 def shift_labels(labels, void):
-    """Labels that count classes from 1, as labels from 0; those in `void` become 255."""
+    """Turn labels that count classes from 1 into labels from 0. Those in `void` become 255."""
     return np.where(np.isin(labels, void), VOID, labels - 1)

@@ -1,6 +1,6 @@
 """NYUDv2 (Silberman et al., ECCV 2012) with the 40 classes of Gupta et al.: color, depth and HHA images.
 
-HHA encodes depth as horizontal disparity, height above ground, and angle with gravity.
+HHA encodes depth in three channels: horizontal disparity, height above ground, and angle with gravity.
 """
 
 from pathlib import Path
@@ -20,14 +20,14 @@ KINDS = ("color", "depth", "hha", "label")
 def open_nyud(root, split, tops=None, **options):
     """Open the folder of the release's nyud.tar.gz: SPLIT.txt, data/{images,depth,hha}/img_ID.png, segmentation/img_ID.mat.
 
-    tops: {blob: what nets are fed as it, "color", "depth", "hha" or "label"}; {"data": "color", "label": "label"} unless
-    told. Options: those of `Dataset`, such as scale and limit.
+    tops: {blob: its content: "color", "depth", "hha" or "label"}; default: {"data": "color", "label": "label"}.
+    options: those of `Dataset`, such as scale and limit.
     """
     root = Path(root)
     tops = tops or {"data": "color", "label": "label"}
     unknown = [kind for kind in tops.values() if kind not in KINDS]
     if unknown:
-        raise CaffeError(f"NYUDv2 has no '{unknown[0]}'; there are {', '.join(KINDS)}")
+        raise CaffeError(f"NYUDv2 has no '{unknown[0]}'; it has {', '.join(KINDS)}")
     blobs = {kind: blob for blob, kind in tops.items()}
     return Dataset(
         root,
@@ -45,22 +45,22 @@ def open_nyud(root, split, tops=None, **options):
 
 
 def read_nyud_labels(path):
-    """Read the segmentation of one image, HxW, the 40 classes from 0 and 255 for void."""
+    """Read the labels of one image: HxW, classes 0 to 39, and 255 for void."""
     return shift_labels(read_label_mat(path, "segmentation"), void=[0])
 
 
 def read_log_depth(path):
-    """Read a depth image, HxW, and take the natural logarithm."""
+    """Read a depth image, HxW, as its natural logarithm."""
     depth = load_gray(path)
     if not (depth > 0).all():
         row, column = np.argwhere(~(depth > 0))[0]
-        raise CaffeFileError(path, "a depth of 0 has no logarithm; the release's depth images have no holes",
+        raise CaffeFileError(path, "the depth is 0, which has no logarithm; the release's depth images have no holes",
                              where=f"row {row}, column {column}")
     return np.log(depth)
 
 
 def read_hha(path):
-    """Read an HHA image, HxWx3, turned around: nets are fed the last channel first, and HHA in its own order."""
+    """Read an HHA image, HxWx3, channels reversed. Feeding reverses them again, so nets get them in the file's order."""
     return load_image(path)[:, :, ::-1]
 
 

@@ -1,16 +1,16 @@
-"""Reading and writing beside the net's computing: images are read before their turn and written after it."""
+"""Read and write while the net computes: a thread reads images before their turn and writes results after it."""
 
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
-WAITING = 2  # images that are read before their turn, or wait to be written
+WAITING = 2  # images that are read in advance, or wait to be written
 
 
 def prefetch(function, items):
-    """Yield (item, function(item)) of each item in order, computed by a thread before its turn.
+    """Yield (item, function(item)) for each item in order; a thread computes it before its turn.
 
-    What the function raises is raised at the item's turn.
+    An error of the function is raised at the item's turn.
     """
     waiting = deque()
     with ThreadPoolExecutor(1) as pool:
@@ -28,9 +28,9 @@ def _result(item, future):
 
 @contextmanager
 def write_behind():
-    """A function `later(function, *arguments)`: a thread calls the functions in order, all of them before the `with` ends.
+    """A `with` whose value is `later(function, *arguments)`: a thread calls the functions in order, before the `with` ends.
 
-    What one raises is raised by a `later` soon after, or at the end.
+    An error of a function is raised by a `later` soon after, or at the end of the `with`.
     """
     waiting = deque()
 

@@ -1,6 +1,6 @@
 """The Semantic Boundaries Dataset (Hariharan et al., ICCV 2011): VOC's classes on more of its images, without void.
 
-The release trains on it; its train list and VOC's own val list overlap, seg11valid and it do not.
+The release trains on it. Its train list overlaps VOC's own val list, but not seg11valid.
 """
 
 from pathlib import Path
@@ -15,7 +15,7 @@ from repro.data.voc import voc_classes
 def open_sbd(root, split="train", **options):
     """Open the folder `benchmark_RELEASE/dataset`: SPLIT.txt, img/ID.jpg, cls/ID.mat.
 
-    Without any .mat there, the labels are cls/ID.png, to which the release's convert_sbdd.py turns them. Options: those of
+    Where cls/ has no .mat files, the labels are cls/ID.png, as the release's convert_sbdd.py writes them. options: those of
     `Dataset`, such as scale and limit.
     """
     root = Path(root)
@@ -32,12 +32,12 @@ def open_sbd(root, split="train", **options):
 
 
 def read_sbd_labels(path):
-    """Read the segmentation by class of one image, integers HxW."""
+    """Read the class labels of one image: integers HxW."""
     truth = read_mat(path, "GTcls")
     try:
         labels = truth[0]["Segmentation"][0]
     except (IndexError, KeyError, ValueError) as error:
-        raise CaffeFileError(path, "GTcls has no Segmentation, which SBD's class files hold") from error
+        raise CaffeFileError(path, "GTcls has no Segmentation; is this one of SBD's cls/ files?") from error
     if labels.ndim != 2 or labels.dtype.kind not in "iu":
-        raise CaffeFileError(path, f"the Segmentation is {labels.dtype} of shape {labels.shape}, not integers HxW")
+        raise CaffeFileError(path, f"the Segmentation is {labels.dtype} of shape {labels.shape}; it needs integers HxW")
     return labels

@@ -1,4 +1,4 @@
-"""SIFT Flow (Liu et al., CVPR 2009), with its semantic and its geometric labels for each image."""
+"""SIFT Flow (Liu et al., CVPR 2009): each image has semantic and geometric labels."""
 
 from functools import partial
 from pathlib import Path
@@ -10,14 +10,14 @@ from repro.data.mat import read_label_mat, shift_labels
 
 SCENES = "spatial_envelope_256x256_static_8outdoorcategories"
 FILES = {"sem": f"SemanticLabels/{SCENES}/{{}}.mat", "geo": f"GeoLabels/{SCENES}/{{}}.mat"}
-VOIDS = {"sem": [0], "geo": [-1, 0]}  # the release takes both for void
+VOIDS = {"sem": [0], "geo": [-1, 0]}  # the release treats both as void
 
 
 def open_siftflow(root, split, labels="sem", **options):
-    """Open a folder with SPLIT.txt and Images, SemanticLabels and GeoLabels, each with one folder of scenes inside.
+    """Open a folder with SPLIT.txt, Images, SemanticLabels and GeoLabels; the last three hold one folder of scenes each.
 
-    labels: "sem" or "geo", which of the two a `Sample` has. Nets are fed {"data", "sem", "geo"}, void being 255 in both.
-    Options: those of `Dataset`, such as scale and limit.
+    labels: "sem" or "geo": the labels of a `Sample`. Nets are fed {"data", "sem", "geo"}; 255 is void in both.
+    options: those of `Dataset`, such as scale and limit.
     """
     root = Path(root)
     other = "geo" if labels == "sem" else "sem"
@@ -36,6 +36,6 @@ def open_siftflow(root, split, labels="sem", **options):
 
 
 def read_siftflow_labels(path, kind):
-    """Read the "sem" or "geo" labels of one image, uint8 HxW, classes from 0 and 255 for void."""
+    """Read the "sem" or "geo" labels of one image: uint8 HxW, classes from 0, and 255 for void."""
     labels = shift_labels(read_label_mat(path, "S"), VOIDS[kind])
     return checked_labels(path, labels, len(reference.classes(f"siftflow-{kind}")))

@@ -9,8 +9,8 @@ from repro.data.dataset import Dataset, published_list, read_classes
 def open_voc(root, split, **options):
     """Open a folder such as VOC2011: ImageSets/Segmentation/SPLIT.txt, JPEGImages/ID.jpg, SegmentationClass/ID.png.
 
-    A split that the set has no list of may be one of the published ones, as seg11valid is. The classes are those of
-    `classes.txt` in the folder, else VOC's. Options: those of `Dataset`, such as scale and limit.
+    Where the folder has no list of that split, a published one is used, such as seg11valid. The classes are those of
+    `classes.txt` in the folder, else VOC's. options: those of `Dataset`, such as scale and limit.
     """
     root = Path(root)
     list_file = published_list(root / "ImageSets" / "Segmentation" / f"{split}.txt", split)

@@ -1,4 +1,4 @@
-"""Photographs of a folder labelled one after another, and what is written of each."""
+"""Label many photographs, one after another, and write the results of each."""
 
 import json
 from pathlib import Path
@@ -15,9 +15,10 @@ from repro.inference.legend import percent, with_legend
 
 
 def label(net, paths, output, names, head=None, probabilities=False, areas=False, say=print):
-    """Label photographs and write what is asked for into the folder `output`; the errors of those that cannot be read.
+    """Label photographs and write the results into the folder `output`.
 
-    names: those of the classes. say: takes a line about each photograph that is done.
+    names: the names of the classes. say: called with one line for each photograph that is done. Returns a CaffeFileError for
+    each photograph that cannot be read; the others are labelled all the same.
     """
     unread = []
     with write_behind() as later:
@@ -32,7 +33,7 @@ def label(net, paths, output, names, head=None, probabilities=False, areas=False
 
 
 def _read(path):
-    """(RGB uint8 HxWx3, what to say of it), or (None, why it cannot be read)."""
+    """(RGB uint8 HxWx3, a note for its line), or (None, the error) if it cannot be read."""
     try:
         count = frames(path)
         return load_image(path), f"  (the first of {count} pictures)" if count > 1 else ""
@@ -41,7 +42,7 @@ def _read(path):
 
 
 def _label(net, image, head, probabilities):
-    """(label map, each class's probabilities or None) of a picture."""
+    """(label map, each class's probabilities or None) of an image."""
     photograph = Image.fromarray(image)
     if not probabilities:
         return segmentation.segment(net, photograph, head), None
@@ -50,7 +51,7 @@ def _label(net, image, head, probabilities):
 
 
 def _write(stem, image, labels, scores, names, areas):
-    """Write all that was asked for as STEM and a suffix."""
+    """Write the results: each file's name is STEM and a suffix."""
     if scores is not None:
         with atomic_write(f"{stem}-probabilities.npz") as temporary:
             np.savez_compressed(temporary, probabilities=scores.astype(np.float16), classes=names)
@@ -58,7 +59,7 @@ def _write(stem, image, labels, scores, names, areas):
     save_labels(f"{stem}.png", labels)
     legend = [(names.index(name), f"{name} {percent(area['fraction'])}") for name, area in covered.items()]
     with atomic_write(f"{stem}-overlay.png") as temporary:
-        # Compressed lightly: more would take a tenth of the time that the labels take.
+        # Compressed lightly: stronger compression would take a tenth as long as the labelling.
         Image.fromarray(with_legend(overlay(image, labels), legend)).save(temporary, compress_level=1)
     if areas:
         height, width = labels.shape

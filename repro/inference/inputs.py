@@ -1,4 +1,4 @@
-"""Which files are meant by what was typed: photographs, folders of them, patterns; and what their results are called."""
+"""Which photographs a command's arguments name (files, folders, patterns), and where their results may be written."""
 
 import re
 from glob import glob, has_magic
@@ -11,10 +11,10 @@ SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".apng", ".gif", ".webp", ".avif",
 
 
 def find(names):
-    """The paths of photographs, each once: files as they are, the images of a folder, and what matches a pattern.
+    """The paths of photographs, each once: the files named, the images of a folder, and the images that match a pattern.
 
-    A folder's other files, and those whose name begins with a dot, are passed over; its images, and those of a pattern,
-    come in the order of the numbers in their names, frame2 before frame10. Raises CaffeError for a name that is nothing.
+    Other files of a folder, and files whose name begins with a dot, are skipped. Images of a folder or a pattern come in the
+    order of the numbers in their names: frame2 before frame10. Raises CaffeError for a name that leads to no image.
     """
     found = {}
     for name in names:
@@ -28,23 +28,23 @@ def find(names):
         else:
             raise CaffeFileError(name, "does not exist; give photographs, folders of them, or patterns")
         if not paths:
-            raise CaffeError(f"{name}: no image there ({', '.join(SUFFIXES[:4])}, ...)")
+            raise CaffeError(f"{name}: holds no images ({', '.join(SUFFIXES[:4])}, ...)")
         found |= dict.fromkeys(paths)
     return list(found)
 
 
 def check_outputs(paths, folder, suffixes):
-    """Raise CaffeError where two photographs would be written as the same FOLDER/STEM + suffix, or one over a photograph."""
+    """Raise CaffeError if two photographs have the same FOLDER/STEM + suffix, or if a result would replace a photograph."""
     inputs, owners = {path.resolve() for path in paths}, {}
     for path in paths:
         for suffix in suffixes:
             target = Path(folder) / f"{path.stem}{suffix}"
             other = owners.setdefault(target, path)
             if other != path:
-                raise CaffeError(f"{other} and {path} would both be written as {target}: label them in two calls, into two "
-                                 "folders (-o)")
+                raise CaffeError(f"{other} and {path} would both be written as {target}; label them in two calls, with "
+                                 "two folders (-o)")
             if target.resolve() in inputs:
-                raise CaffeError(f"{target} is a photograph and would be written over: choose another folder (-o)")
+                raise CaffeError(f"{target} is a photograph and would be overwritten; choose another folder (-o)")
 
 
 def _is_image(path):

@@ -1,4 +1,4 @@
-"""The names and colours of classes, drawn below a picture."""
+"""A legend below an image: the names and colours of its classes."""
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -9,9 +9,9 @@ PAPER, INK = (255, 255, 255), (30, 30, 30)
 
 
 def with_legend(picture, entries):
-    """Put a legend below a picture (RGB uint8 HxWx3): for each (label, text) a square in the label's colour and the text.
+    """Put a legend below an image (RGB uint8 HxWx3): for each (label, text) a square in the label's colour, and the text.
 
-    The picture itself is left as it is, at the top left; it is widened, white, where a text is wider.
+    The image itself does not change. It stays at the top left; where a text is wider, white is added at its right.
     """
     size = max(12, min(28, picture.shape[1] // 36))
     font, gap = ImageFont.load_default(size), size // 2
@@ -34,5 +34,5 @@ def with_legend(picture, entries):
 
 
 def percent(fraction):
-    """A share as people read it: "12.3%", and "<0.1%" for what is there but hardly."""
+    """A fraction as a percentage: "12.3%"; "<0.1%" for one that is not zero but would be rounded to it."""
     return "<0.1%" if 0 < fraction < 0.0005 else f"{100 * fraction:.1f}%"

@@ -1,4 +1,4 @@
-"""From weights and a photograph to a label map, and what may be said of one."""
+"""From weights and a photograph to a label map: loading a net, feeding it, naming its classes."""
 
 import warnings
 
@@ -22,14 +22,15 @@ FED_DEPTH = ("color-d", "hha", "color-hha")  # what the names of such nets end i
 
 
 def load(name: str, weights: FilePath) -> CaffeNet:
-    """A published net for inference, a CaffeNet, with the weights of a caffemodel of any kind, or a .safetensors or .pt.
+    """A published net, ready to label, with the weights of a caffemodel of any generation, a .safetensors or a .pt.
 
-    The weights are read from the file as they are needed, so it is to stay as it is. The number of classes and the width
-    are the weights' own. What a .safetensors says of preprocessing is kept as the attribute `preprocessing` and heeded by
-    all that labels with the net: mean, channel order, scale and class names, while the input size becomes the one that the
-    net declares. Raises CaffeError for weights of another net.
+    The weights are read from the file when they are needed, so the file must not change. The number of classes and the
+    width are those of the weights. A .safetensors may describe preprocessing: mean, channel order, scale and class names are
+    kept as the attribute `preprocessing`, which every function that labels with the net obeys; the input size becomes the
+    net's.
+    Raises CaffeError for weights of another net.
     """
-    reference.net(name, "deploy")  # says so where there is none
+    reference.net(name, "deploy")  # raises for an unknown name
     blobs, kept = read_blobs(weights), read_metadata(weights)
     try:
         sizes = sizes_of(blobs)
@@ -52,7 +53,7 @@ def load(name: str, weights: FilePath) -> CaffeNet:
 
 
 def feed_alike(net, dataset):
-    """Have a data set feed its photographs as was said of the net's weights, where anything was (see `load`)."""
+    """Make a data set feed its photographs as the net's weights describe it, if they do (see `load`)."""
     kept = _kept(net)
     dataset.mean = kept.mean or dataset.mean
     dataset.channels, dataset.factor = _order_and_scale(kept)
@@ -61,38 +62,40 @@ def feed_alike(net, dataset):
 def segment(net: CaffeNet, image: FilePath | Image.Image | torch.Tensor, head: str | None = None) -> np.ndarray:
     """The label map of a photograph of any size: uint8 HxW.
 
-    image: a path, a PIL image, or what Caffe is fed, a float tensor 3xHxW or 1x3xHxW, blue first and without the mean,
-    whose range is looked at: a UserWarning says which mistake it shows. head: "sem" or "geo" of SIFT Flow's nets.
-    Raises CaffeError for a net that is fed depth, and for what is no photograph.
+    image: a path, a PIL image, or Caffe's own input: a float tensor 3xHxW or 1x3xHxW, BGR, with the mean subtracted. If the
+    range of a tensor shows a mistake, a UserWarning says which. head: "sem" or "geo" for SIFT Flow's nets.
+    Raises CaffeError for a net that needs depth, and for an image that cannot be read.
     """
     return accelerate(net, [score_blob(_published(net), _head(net, head))]).labels(_data(net, image))
 
 
 def probabilities(net, image, head=None):
-    """Each class's probability at every pixel, the softmax of the scores: float32 CxHxW. Arguments: as of `segment`."""
+    """Each class's probability at every pixel, the softmax of the scores: float32 CxHxW. Arguments as for `segment`."""
     blob = score_blob(_published(net), _head(net, head))
     return accelerate(net, [blob])(data=_data(net, image))[blob][0].softmax(0).cpu().numpy()
 
 
 def areas(labels, classes):
-    """{name: {"pixels", "fraction"}} of what occurs in a label map (integers HxW), the largest first; classes: [name, ...]
-    or {label: name}."""
+    """{name: {"pixels", "fraction"}} of the classes in a label map (integers HxW), the largest first.
+
+    classes: [name, ...] or {label: name}.
+    """
     counts = np.bincount(labels.ravel(), minlength=len(classes))
     return {classes[label]: {"pixels": int(counts[label]), "fraction": float(counts[label] / labels.size)}
             for label in np.argsort(-counts, kind="stable") if counts[label]}
 
 
 def mean_of(net):
-    """The mean colour that a net's photographs go without: what was kept with its weights (see `load`), else that of the
-    set it was published with, else VOC's."""
+    """The mean colour to subtract from a net's photographs: the one kept with its weights (see `load`), else that of the
+    data set it was published with, else VOC's."""
     return _kept(net).mean or MEANS[family(_published(net))]
 
 
 def classes_of(net, file=None, head=None):
-    """The names of a net's classes: those in `file`, one a line, else those kept with its weights, else the published ones,
-    else "class 0" and so on.
+    """The names of a net's classes: those in `file`, one per line; else those kept with its weights; else the published
+    ones; else "class 0" and so on.
 
-    Raises CaffeError where the file names more or fewer than the net has.
+    Raises CaffeError if the file has more or fewer names than the net has classes.
     """
     count, head = sizes_of(net.params)["num_classes"], _head(net, head)
     if isinstance(count, dict):
@@ -109,32 +112,32 @@ def classes_of(net, file=None, head=None):
 
 
 def _published(net):
-    """The published name of a net; one of somebody's own is taken for one of VOC's."""
+    """The published name of a net; a net of another name is treated as one of VOC's."""
     name = net.param.name
     return name if name in reference.names() and "-fcn" in name else "voc-fcn8s"
 
 
 def _head(net, head):
-    """One of the labelings of a net: `head` where it has that, else its first."""
+    """One of the heads of a net: `head` if the net has it, else its first."""
     known = heads(_published(net))
     return head if head in known else known[0]
 
 
 def _data(net, image):
-    """What Caffe is fed of `image`: float32 1x3xHxW."""
+    """Caffe's input for `image`: float32 1x3xHxW."""
     if net.param.name.startswith("nyud-") and net.param.name.endswith(FED_DEPTH):
-        raise CaffeError(f"{net.param.name} is fed depth, which no photograph has; nyud-fcn32s-color labels photographs")
+        raise CaffeError(f"{net.param.name} needs depth, which a photograph does not have; use nyud-fcn32s-color")
     channels, scale = _order_and_scale(_kept(net))
     if isinstance(image, torch.Tensor):
         return _checked(image, mean_of(net) if (channels, scale) == ("bgr", 1) else None)
     if isinstance(image, np.ndarray):
-        raise CaffeError("an array does not say whether red or blue comes first: give Image.fromarray(array) if red does, "
-                         "as in PIL, or Image.fromarray(array[:, :, ::-1]) if blue does, as in OpenCV")
+        raise CaffeError("an array does not say whether red or blue comes first; give Image.fromarray(array) for RGB, as "
+                         "PIL reads it, or Image.fromarray(array[:, :, ::-1]) for BGR, as OpenCV reads it")
     return preprocess(load_image(image), mean_of(net), channels, scale)
 
 
 def _kept(net):
-    """The `Preprocessing` that came with a net's weights; an empty one for a net that `load` did not make."""
+    """The `Preprocessing` that came with a net's weights; for a net that `load` did not make, an empty one."""
     return vars(net).get("preprocessing", Preprocessing())
 
 
@@ -143,24 +146,24 @@ def _order_and_scale(kept):
 
 
 def _checked(tensor, mean):
-    """A tensor as the net is fed, 1x3xHxW; warns where its range shows that it was made for another net.
+    """A tensor as the net's input, 1x3xHxW. Warns if its range shows that it was made for another net.
 
-    mean: None for a net that is fed otherwise than the published ones, whose range is not known.
+    mean: None for a net with its own preprocessing, for which the right range is not known.
     """
     if tensor.ndim not in (3, 4) or tensor.shape[-3] != 3 or not tensor.is_floating_point():
-        raise CaffeError(f"a photograph's tensor is float, 3xHxW or 1x3xHxW, not {tensor.dtype} of {tuple(tensor.shape)}: "
-                         "give the PIL image or its path instead")
+        raise CaffeError(f"a photograph's tensor needs to be float, 3xHxW or 1x3xHxW, not {tensor.dtype} of "
+                         f"{tuple(tensor.shape)}; or give the PIL image, or its path")
     data = tensor.reshape(-1, *tensor.shape[-3:]).float()
     if not data.isfinite().all():
-        raise CaffeError("the tensor holds numbers that are not finite")
+        raise CaffeError("the tensor holds numbers that are not finite (nan or inf)")
     if mean is not None and (mistake := _mistake(data, mean)):
-        warnings.warn(f"{mistake}; Caffe's nets are fed 0 to 255, blue first, less the mean {mean}: give the PIL image or "
-                      "its path, or make the tensor with repro.data.images.preprocess", stacklevel=4)
+        warnings.warn(f"{mistake}; Caffe's nets need 0 to 255, BGR, with the mean {mean} subtracted: give the PIL image, "
+                      "or its path, or make the tensor with repro.preprocess", stacklevel=4)
     return data
 
 
 def _mistake(data, mean):
-    """What the range of a tensor Nx3xHxW says was done wrong, or None."""
+    """The mistake that the range of a tensor Nx3xHxW shows, or None."""
     mean = torch.tensor(mean)
     low, high = data.amin((0, 2, 3)).cpu(), data.amax((0, 2, 3)).cpu()
     if low.min() >= 0 and high.max() <= 1:
@@ -173,6 +176,6 @@ def _mistake(data, mean):
     if (low < -mean - beyond).any() or (high > 255 - mean + beyond).any():
         flipped = mean.flip(0)
         if (low >= -flipped - beyond).all() and (high <= 255 - flipped + beyond).all():
-            return "the tensor seems to be red first: its channels' ranges are those of the mean in the order RGB"
-        return f"the tensor runs from {low.min():.0f} to {high.max():.0f}, farther than a photograph less the mean"
+            return "the tensor seems to be RGB (red first): its channels' ranges fit the mean in the order RGB"
+        return f"the tensor runs from {low.min():.0f} to {high.max():.0f}, beyond a photograph with the mean subtracted"
     return None

@@ -128,7 +128,7 @@ def test_gray_label_images_are_read_as_they_are(tmp_path):
 
 def test_coloured_label_images_are_refused(tmp_path, photograph):
     Image.fromarray(photograph).save(tmp_path / "a.png")
-    with pytest.raises(CaffeFileError, match="a.png: holds RGB pixels; a label image is"):
+    with pytest.raises(CaffeFileError, match="a.png: holds RGB pixels; a label image needs"):
         load_labels(tmp_path / "a.png")
 
 

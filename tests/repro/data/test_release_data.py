@@ -53,7 +53,7 @@ def test_nyud_damage_is_named(tmp_path):
     Image.fromarray(depth[:30] + 1).save(tmp_path / "data" / "depth" / "img_5002.png")
     Image.fromarray(np.zeros((40, 52, 3), np.uint8)).save(tmp_path / "data" / "depth" / "img_5003.png")
     dataset = open_nyud(tmp_path, "trainval", tops)
-    errors = "img_5001.png: row 3, column 4: a depth of 0", "52x30, but the labels are 52x40", "RGB pixels"
+    errors = "img_5001.png: row 3, column 4: the depth is 0", "52x30, but the labels are 52x40", "RGB pixels"
     for index, said in enumerate(errors):
         with pytest.raises(CaffeFileError, match=said):
             dataset.blobs(index)
@@ -61,7 +61,7 @@ def test_nyud_damage_is_named(tmp_path):
     with pytest.raises(CaffeFileError, match="label 40 is neither one of the 40 classes"):
         dataset[0]
     savemat(tmp_path / "segmentation" / "img_5001.mat", {"segmentation": np.full((40, 52), 1.5)})
-    with pytest.raises(CaffeFileError, match="float64 of shape .40, 52., not whole numbers"):
+    with pytest.raises(CaffeFileError, match="float64 of shape .40, 52.; it needs whole numbers"):
         dataset[0]
     (tmp_path / "data" / "depth" / "img_5002.png").unlink()
     with pytest.raises(CaffeFileError, match="line 2: there is no data/depth/img_5002.png"):
@@ -122,7 +122,7 @@ def test_pascalcontext_needs_its_names(tmp_path):
     names = path.read_text()
     for text, said in (
         (names.replace("sky", "heaven"), "does not name sky"),
-        (f"sky\n{names}", "line 1: 'sky' is not NUMBER: NAME"),
+        (f"sky\n{names}", "line 1: 'sky' is not of the form NUMBER: NAME"),
     ):
         path.write_text(text)
         with pytest.raises(CaffeFileError, match=said):

@@ -82,7 +82,7 @@ def test_a_published_split_needs_no_list_in_the_set(voc):
 def test_limit_takes_the_head_and_asks_for_no_more_files(voc):
     (voc / "JPEGImages" / "b.jpg").unlink()
     assert open_voc(voc, "train", limit=2).ids == ["c", "a"]
-    assert "limit 0" in refusal(open_voc, voc, "train", limit=0)
+    assert "limit is 0" in refusal(open_voc, voc, "train", limit=0)
 
 
 def test_scale_resizes_images_smoothly_and_labels_to_existing_values(voc):
@@ -91,7 +91,7 @@ def test_scale_resizes_images_smoothly_and_labels_to_existing_values(voc):
     assert sample.image.shape == (15, 20, 3) and sample.labels.shape == (15, 20)
     assert np.array_equal(sample.labels, whole.labels[1::2, 1::2])
     assert sample.image.std() < 0.8 * whole.image.std()
-    assert "scale 2" in refusal(open_voc, voc, "train", scale=2)
+    assert "scale is 2" in refusal(open_voc, voc, "train", scale=2)
 
 
 def test_sbd_reads_the_class_segmentation(sbd):
@@ -139,7 +139,7 @@ def test_lists_may_have_blank_lines_and_foreign_line_ends(tmp_path):
 def test_classes_that_no_label_could_number_are_refused(tmp_path):
     for names in ("", "\n".join(f"class{k}" for k in range(256))):
         (tmp_path / "classes.txt").write_text(names)
-        assert "there may be 1 to 255" in refusal(read_classes, tmp_path / "classes.txt")
+        assert "a set can have 1 to 255" in refusal(read_classes, tmp_path / "classes.txt")
 
 
 def test_labels_of_another_size_are_refused(voc):
@@ -169,12 +169,12 @@ def test_damaged_files_are_named(voc):
 @pytest.mark.parametrize(
     "content, message",
     [
-        ({"GTinst": {"Segmentation": np.zeros((30, 40), np.uint8)}}, "has no variable GTcls, only GTinst"),
+        ({"GTinst": {"Segmentation": np.zeros((30, 40), np.uint8)}}, "has no variable GTcls; it has GTinst"),
         ({"GTcls": {"Boundaries": np.zeros((30, 40), np.uint8)}}, "GTcls has no Segmentation"),
         ({"GTcls": np.zeros((30, 40), np.uint8)}, "GTcls has no Segmentation"),
         (
             {"GTcls": {"Segmentation": np.zeros((30, 40))}},
-            "the Segmentation is float64 of shape .30, 40., not integers",
+            "the Segmentation is float64 of shape .30, 40.; it needs integers",
         ),
         (
             {"GTcls": {"Segmentation": np.full((30, 40), -1)}},

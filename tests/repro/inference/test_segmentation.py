@@ -101,7 +101,7 @@ def test_a_tensor_as_caffe_is_fed_gives_the_same_labels_and_no_warning(fcn_weigh
     (lambda pixels: torch.tensor((pixels / 255 - 0.45) / 0.225).permute(2, 0, 1), "unit variance"),
     (lambda pixels: fed(pixels, mean=(0, 0, 0)), "mean was not subtracted"),
     (lambda pixels: fed(pixels, order=(0, 1, 2), mean=(122.67892, 116.66877, 104.00699)), "red first"),
-    (lambda pixels: 2 * fed(pixels), "farther than a photograph"),
+    (lambda pixels: 2 * fed(pixels), "beyond a photograph"),
 ])
 def test_a_tensor_made_for_another_net_is_warned_of(fcn_weights, photograph, mistake, says):
     net = repro.load("voc-fcn32s", fcn_weights())
@@ -126,7 +126,7 @@ def test_each_net_takes_off_the_mean_of_its_own_set(tmp_path):
     assert mean("siftflow-fcn16s") == (114.578, 115.294, 108.353)
     assert mean("nyud-fcn32s-color") == (116.190, 97.203, 92.318)
     depth = repro.load("nyud-fcn32s-hha", write_narrow(tmp_path / "hha.caffemodel", "nyud-fcn32s-hha"))
-    with pytest.raises(CaffeError, match="nyud-fcn32s-hha is fed depth"):
+    with pytest.raises(CaffeError, match="nyud-fcn32s-hha needs depth"):
         repro.segment(depth, Image.new("RGB", (9, 9)))
 
 
@@ -208,7 +208,7 @@ def test_a_pattern_and_an_animation(photograph, options, tmp_path):
     result = segment(tmp_path / "mov*.gif", *options)
     assert result.exit_code == 0 and "the first of 2 pictures" in result.stdout
     assert load_labels(tmp_path / "out" / "moving.png").shape == (12, 15)
-    assert "no image there" in segment(tmp_path / "*.jpg", *options).stderr
+    assert "holds no images" in segment(tmp_path / "*.jpg", *options).stderr
 
 
 def test_nothing_is_written_over(photograph, fcn_weights, options, tmp_path):
@@ -219,4 +219,4 @@ def test_nothing_is_written_over(photograph, fcn_weights, options, tmp_path):
     result = segment(path, tmp_path / "other", *options)
     assert result.exit_code == 2 and "would both be written" in result.stderr and not (tmp_path / "out").exists()
     result = segment(path, *options[:-1], tmp_path)
-    assert result.exit_code == 2 and "would be written over" in result.stderr and path.read_bytes() == before
+    assert result.exit_code == 2 and "would be overwritten" in result.stderr and path.read_bytes() == before

@@ -235,6 +235,6 @@ def test_what_is_wrong_with_saved_label_maps_is_said(tmp_path, maps):
     assert "b: the prediction holds the label 30" in refused("--predictions", saved, "--data", data)
     assert "--predictions" in refused("--data", data)
     weights = write_narrow(tmp_path / "net.caffemodel", "voc-fcn32s")
-    assert "holds label images alone" in refused("--net", "voc-fcn32s", "--weights", weights, "--data", data)
+    assert "holds only label images" in refused("--net", "voc-fcn32s", "--weights", weights, "--data", data)
     (tmp_path / "empty").mkdir()
     assert "seg11valid" in refused("--predictions", saved, "--data", tmp_path / "empty")
