@@ -1,7 +1,8 @@
 """`repro.accelerate`: a net's answers sooner."""
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from repro.fast.plan import Plan
 
 
 def accelerate(net: CaffeNet, blobs: Sequence[str] | None = None) -> "Accelerated":
-    """An `Accelerated` that computes the blobs named (the net's outputs unless told) of a CaffeNet.
+    """An `Accelerated` that computes the blobs named of a CaffeNet (default: its outputs).
 
     The same net gives the same object, so that what it has computed for one image serves the next.
     """
@@ -33,26 +34,45 @@ class Accelerated:
     Computed are only the pixels that the image reaches and the scores that survive the crop; what surrounds the image is
     computed once for a size's remainder by the net's stride, until a weight changes. A net or an input that this does not
     understand runs the plain way.
-
-    Attributes: `plainly`, the reason why the net runs the plain way, or None.
     """
 
     def __init__(self, net: CaffeNet, names: tuple[str, ...]):
+        net.route(names)  # refuses a name that is no blob's
         self.net, self.names = net, names
-        self.plainly: str | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy is made of. The rest follows from its own net; ours speaks of where our weights lie in memory."""
+        return {"net": self.net, "names": self.names}
+
+    @cached_property
+    def graph(self) -> Graph:
+        """The net as values and operations. Raises Unsupported."""
+        return Graph(self.net, self.names)
+
+    @cached_property
+    def borders(self) -> Borders:
+        """What surrounds the image. Raises Unsupported."""
+        return Borders(self.graph)
+
+    @cached_property
+    def plainly(self) -> str | None:
+        """The reason why the net runs the plain way, or None."""
         try:
-            self.graph = Graph(net, names)
-            self.borders = Borders(self.graph)
+            self.borders  # noqa: B018 (what it needs is looked at when it is made)
         except Unsupported as reason:
-            self.plainly = str(reason)
-        self._plan = lru_cache(maxsize=32)(lambda shapes: Plan(self.graph, dict(enumerate(shapes))))
+            return str(reason)
+        return None
+
+    @cached_property
+    def _plan(self) -> Callable[[tuple], Plan]:
+        return lru_cache(maxsize=32)(lambda shapes: Plan(self.graph, dict(enumerate(shapes))))
 
     def __call__(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """{blob: tensor N x channels x height x width} for a keyword for each input blob, N x channels x height x width."""
         return self._run(inputs, self.names, torch.Tensor.contiguous)
 
     def labels(self, *inputs: torch.Tensor, blob: str | None = None) -> np.ndarray:
-        """The channel of the highest number at every pixel of `blob` (the first one computed unless told).
+        """The channel of the highest number at every pixel of `blob` (default: the first one computed).
 
         inputs: tensors in the order of the net's inputs. Returns a uint8 array, height x width for one image and
         N x height x width for several. The scores are never there as a whole.
@@ -60,7 +80,8 @@ class Accelerated:
         blob = self.names[0] if blob is None else blob
         wanted = self.net.route(self.names)[0]
         if len(inputs) != len(wanted):
-            raise CaffeError(f"net '{self.net.param.name}' wants inputs {', '.join(wanted)}; it got {len(inputs)}")
+            raise CaffeError(f"net '{self.net.param.name}' needs {len(wanted)} inputs ({', '.join(wanted)}), but "
+                             f"{len(inputs)} are given")
         labels = self._run(dict(zip(wanted, inputs, strict=True)), [blob], highest)[blob][:, 0].cpu().numpy()
         return labels[0] if len(labels) == 1 else labels
 
