@@ -18,6 +18,7 @@ ORDER = (
     ("repro.training", "repro.pages", "repro.doctor"),
     ("repro.inference", "repro.scoring"),
     ("repro.data", "repro.fast", "repro.distributed"),
+    ("repro.extras",),
     ("reference",),
     ("surgery",),
     ("converters.inspect", "converters.verify"),

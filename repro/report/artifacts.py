@@ -1,10 +1,10 @@
 """What a run keeps for its report: label maps, confusion matrices, each image's IU, some pictures, environment, hashes."""
 
+import hashlib
 import json
 from pathlib import Path
 
 import numpy as np
-import pooch
 from PIL import Image
 
 from converters.errors import CaffeFileError
@@ -101,7 +101,9 @@ def hashes(paths, folder):
     found = {}
     for path in map(Path, paths):
         name = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.absolute().parent.name, path.name)
-        found[name.as_posix()] = {"bytes": path.stat().st_size, "sha256": pooch.file_hash(path, "sha256")}
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        found[name.as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256}
     return found
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import shutil
 import tarfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -117,8 +118,27 @@ def test_a_download_is_whole_and_its_checksum_holds_from_then_on(server, model, 
 
     (tmp_path / "net.caffemodel").unlink()
     server.files["net.caffemodel"] = model[:-4] + b"\0\0\0\1"
-    assert "hash" in refusal(fetch, "net", download, tmp_path)
+    assert "checksum" in refusal(fetch, "net", download, tmp_path)
     assert left(tmp_path) == ["checksums.txt"]
+
+
+def test_a_checksum_put_there_by_hand(server, model, tmp_path):
+    download = served(server, "net.caffemodel", model)
+    (tmp_path / "checksums.txt").write_text(f"SHA1:{hashlib.sha1(model).hexdigest().upper()}  net.caffemodel\n")
+    assert fetch("net", download, tmp_path).read_bytes() == model
+    (tmp_path / "net.caffemodel").unlink()
+    (tmp_path / "checksums.txt").write_text("crc:12  net.caffemodel\n")
+    assert "'crc:12' is not a checksum" in refusal(fetch, "net", download, tmp_path)
+
+
+def test_an_archive_that_is_there_is_unpacked(server, tmp_path):
+    content = archive({"a": b"1"}, "w")
+    download = served(server, "set.tar", content, md5=hashlib.md5(content).hexdigest())
+    (tmp_path / "set.tar").write_bytes(content)
+    assert left(fetch("set", download, tmp_path)) == ["a"] and server.requests == []
+    shutil.rmtree(tmp_path / "set")
+    (tmp_path / "set.tar").write_bytes(content + b"x")
+    assert left(fetch("set", download, tmp_path)) == ["a"] and len(server.requests) == 1
 
 
 def test_cut_connections_go_on_where_they_were(server, model, tmp_path):
@@ -162,10 +182,10 @@ def test_refusals_are_said(server, model, tmp_path, answer, message):
 
 @pytest.mark.parametrize(("file", "content", "known", "message"), [
     ("net.caffemodel", b"<!DOCTYPE html><p>moved", {}, "a web page in place of the file"),
-    ("net.caffemodel", b"\xff\xfe garbage" * 100, {}, "no caffemodel"),
-    ("set.tgz", b"garbage" * 1000, {}, "no tar archive"),
+    ("net.caffemodel", b"\xff\xfe garbage" * 100, {}, "not a caffemodel"),
+    ("set.tgz", b"garbage" * 1000, {}, "not a tar archive"),
     ("net.caffemodel", b"x" * 100, {"bytes": 99}, "not 99"),
-    ("set.tar", archive({"a": b"1"}, "w"), {"md5": "0" * 32}, "hash"),
+    ("set.tar", archive({"a": b"1"}, "w"), {"md5": "0" * 32}, "the checksum md5:"),
 ])
 def test_garbage_is_refused_and_not_kept(server, tmp_path, file, content, known, message):
     assert message in refusal(fetch, "name", served(server, file, content, **known), tmp_path, retries=1)
