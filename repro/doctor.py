@@ -51,6 +51,8 @@ def requirements():
     required, extras = [], {}
     for line in metadata.requires(PROGRAM):
         name = re.match(r"[\w.-]+", line)[0]
+        if name == PROGRAM:  # an extra that is made of others
+            continue
         extra = re.search(r"""extra == ["']([\w-]+)""", line)
         (extras.setdefault(extra[1], []) if extra else required).append(name)
     return required, extras

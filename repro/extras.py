@@ -13,9 +13,11 @@ PACKAGES = {
 }
 
 
-def missing(extra: str) -> list[str]:
-    """The packages of an extra that are not installed."""
-    return [name for name in PACKAGES[extra] if find_spec(name) is None]
+def missing(extra: str, *packages: str) -> list[str]:
+    """Which of an extra's packages, or of those that are named, are not installed."""
+    specs = {name: find_spec(name) for name in packages or PACKAGES[extra]}
+    # A folder of that name, as a run's "tensorboard", is found too where it lies in the working directory; it has no origin.
+    return [name for name, spec in specs.items() if spec is None or spec.origin is None]
 
 
 def how_to_install(extra: str) -> str:
@@ -23,7 +25,7 @@ def how_to_install(extra: str) -> str:
     return f"pip install 'caffe-fcn[{extra}]'"
 
 
-def require(extra: str, what: str) -> None:
-    """Raise CaffeError, which names the packages and the command, unless the extra that `what` needs is installed."""
-    if names := missing(extra):
+def require(extra: str, what: str, *packages: str) -> None:
+    """Raise CaffeError, which names the packages and the command, unless what `what` needs of an extra is installed."""
+    if names := missing(extra, *packages):
         raise CaffeError(f"{what} needs {' and '.join(names)}: {how_to_install(extra)}")

@@ -2,13 +2,9 @@
 
 import math
 
-import matplotlib
 import numpy as np
 
 from converters.files import atomic_write
-
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
 
 
 def exponent(pixels, values):
@@ -30,7 +26,12 @@ def lines(sizes, results):
 
 
 def draw(path, sizes, results):
-    """Write a plot of time and memory against the image's side (the square root of its pixels)."""
+    """Write a plot of time and memory against the image's side (the square root of its pixels); needs matplotlib."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
     figure, panels = plt.subplots(1, 2, layout="constrained", figsize=(9, 3.6))
     for name, (pixels, seconds, peaks) in by_name(sizes, results).items():
         sides = np.sqrt(pixels)

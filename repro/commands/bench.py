@@ -5,6 +5,7 @@ import json
 import click
 
 from repro.commands.options import as_json, existing, threads
+from repro.extras import require
 
 
 @click.group()
@@ -55,8 +56,10 @@ def infer(net, sizes, runs, width, peers, plot, as_json):
     from repro.bench import growth
     from repro.bench.infer import bench, lines
 
+    if plot:
+        require("report", "--plot", "matplotlib")
     if plot and len(sizes) < 2:
-        raise click.UsageError("--plot wants several sizes: --size 125x125 --size 250x250 ...")
+        raise click.UsageError("--plot needs several sizes: --size 125x125 --size 250x250 ...")
     results, rows = [], []
     for size, (measured, limits) in zip(sizes, bench(net, sizes, runs, width, peers), strict=True):
         if not as_json:

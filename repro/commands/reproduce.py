@@ -65,7 +65,8 @@ def command(net, run, data, sbd, context, weights, iterations, base_lr, seed, sc
                 raise CaffeError(f"--{name.replace('_', '-')} is for one's own data: give --data and --weights too")
         job = miniature_job(net, folder, seed, **overrides)
     reproduce(job, folder)
-    click.echo(f"results: {folder / 'results.json'}   figure: {folder / 'figure.png'}   report: {folder / 'report.html'}")
+    made = {"results": folder / "results.json", "figure": folder / "figure.png", "report": folder / "report.html"}
+    click.echo("   ".join(f"{name}: {path}" for name, path in made.items() if path.exists()))
 
 
 def _per_stage(values, stages, option):

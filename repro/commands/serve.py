@@ -4,6 +4,7 @@ import click
 
 from converters.errors import CaffeError
 from repro.commands.options import Named, at, existing, folder, threads
+from repro.extras import require
 
 SHOWN = ("voc-fcn32s", "voc-fcn16s", "voc-fcn8s")
 MIB = 1 << 20
@@ -27,6 +28,7 @@ def command(run, weights, classes, host, port, most, side, folder, at):
     The nets are those of RUN, the folder of a `repro reproduce`; else those of --weights; else what `repro fetch` has put
     in --folder of voc-fcn32s, voc-fcn16s and voc-fcn8s. Only programs of this machine reach the page, unless --host says so.
     """
+    require("serve", "the page")
     from repro.serve.server import application, listen
 
     labeller, note = _labeller(run, weights, classes, side, folder, at)

@@ -3,13 +3,15 @@
 import base64
 from functools import lru_cache
 
-from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
-
+from repro.extras import require
 from repro.inference.legend import percent
 
 
 @lru_cache(maxsize=1)
 def _environment():
+    require("report", "a page", "jinja2")
+    from jinja2 import Environment, PackageLoader, PrefixLoader, StrictUndefined
+
     loaders = PrefixLoader({name: PackageLoader(f"repro.{name}", ".") for name in ("pages", "report", "serve")})
     environment = Environment(loader=loaders, autoescape=True, undefined=StrictUndefined, trim_blocks=True,
                               lstrip_blocks=True)

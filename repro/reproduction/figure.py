@@ -1,6 +1,5 @@
 """The picture at a run's end: photograph, truth, and what each stage made of it."""
 
-import matplotlib
 import numpy as np
 
 from converters.files import atomic_write
@@ -9,15 +8,17 @@ from repro.data.published import score_blob
 from repro.inference.segmentation import load
 from repro.scoring.evaluation import label_map
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-
 
 def draw_figure(path, job, weights, images):
     """Write a PNG with a row for each of the first validation images: photograph, truth, and each stage's labels.
 
-    weights: {stage: caffemodel}. Of several labelings the first is shown.
+    weights: {stage: caffemodel}. Of several labelings the first is shown. Needs matplotlib.
     """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
     sets = {stage: next(iter(job.sets[stage].val.values())) for stage in weights}
     last = list(sets.values())[-1]
     samples = [last[index] for index in range(min(images, len(last)))]
@@ -35,7 +36,10 @@ def draw_figure(path, job, weights, images):
         axes[0, column].set_title(title)
     if job.scale == "miniature":
         figure.suptitle("the miniature: drawn pictures, narrow nets; not the paper's results")
-    _add_legend(figure, last.classes, samples, len(columns))
+    shown = sorted({int(label) for sample in samples for label in np.unique(sample.labels)} - {VOID})
+    handles = [plt.Rectangle((0, 0), 1, 1, color=voc_palette()[label] / 255) for label in shown]
+    figure.legend(handles, [last.classes[label] for label in shown], loc="outside lower center", ncols=2 * len(columns),
+                  fontsize="small")
     with atomic_write(path) as temporary:
         figure.savefig(temporary, dpi=110)
     plt.close(figure)
@@ -44,10 +48,3 @@ def draw_figure(path, job, weights, images):
 def colour(labels):
     """A label map in VOC's colours, uint8 HxWx3."""
     return voc_palette()[labels].astype(np.uint8)
-
-
-def _add_legend(figure, classes, samples, columns):
-    shown = sorted({int(label) for sample in samples for label in np.unique(sample.labels)} - {VOID})
-    handles = [plt.Rectangle((0, 0), 1, 1, color=voc_palette()[label] / 255) for label in shown]
-    names = [classes[label] for label in shown]
-    figure.legend(handles, names, loc="outside lower center", ncols=2 * columns, fontsize="small")

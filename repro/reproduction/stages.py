@@ -12,6 +12,7 @@ from converters import CaffeError, CaffeNet, write_caffemodel
 from converters.files import atomic_write
 from repro.data import Feed
 from repro.doctor import environment
+from repro.extras import how_to_install, missing
 from repro.miniature import schedule as miniature
 from repro.report import artifacts
 from repro.report.page import write_report
@@ -39,6 +40,9 @@ def reproduce(job, folder):
         with (folder / "log.txt").open("a") as log:
             log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}\n")
 
+    if undrawn := missing("report"):
+        announce(f"without {' and '.join(undrawn)} this run gets no figure and no report: {how_to_install('report')}; "
+                 "called again after that it makes them and trains nothing twice")
     if job.scale == "miniature":
         announce(miniature.BANNER)
     for stage in job.stages:
@@ -54,8 +58,9 @@ def reproduce(job, folder):
     head, dataset = next(iter(job.sets[last].val.items()))
     images = artifacts.read_evaluation(folder / last)[head or ""]["images"]
     artifacts.keep_pictures(dataset, images, folder / artifacts.PICTURES)
-    draw_figure(folder / "figure.png", job, {stage: _weights_of(stage, folder) for stage in job.stages}, FIGURE_IMAGES)
-    write_report(folder)
+    if not undrawn:
+        draw_figure(folder / "figure.png", job, {stage: _weights_of(stage, folder) for stage in job.stages}, FIGURE_IMAGES)
+        write_report(folder)
     return results
 
 

@@ -2,9 +2,6 @@
 
 import errno
 
-import waitress
-from bottle import Bottle, request, response
-
 from converters.errors import CaffeError
 from repro.pages import render
 
@@ -19,6 +16,8 @@ def application(labeller, most_bytes, note=""):
 
     note: a line that the page says loudly. An image that cannot be labelled is answered with status 400 and {"error"}.
     """
+    from bottle import Bottle, request, response
+
     app = Bottle()
 
     @app.get("/")
@@ -42,6 +41,8 @@ def listen(app, host, port, most_bytes):
 
     Raises CaffeError where the address cannot be had.
     """
+    import waitress
+
     try:
         return waitress.create_server(app, host=host, port=port, threads=THREADS, ident=None,
                                       max_request_body_size=most_bytes)

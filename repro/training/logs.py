@@ -2,8 +2,12 @@
 
 import csv
 import time
+from functools import cache
+
+from tqdm import tqdm
 
 from converters.files import atomic_write
+from repro.extras import how_to_install, missing
 
 FIELDS = ("net", "iteration", "loss", "loss_per_pixel", "rate", "seconds", "waiting")
 SCORES = ("net", "iteration", "pixel_acc", "mean_acc", "mean_iu", "fw_iu")
@@ -18,15 +22,13 @@ class Log:
     """
 
     def __init__(self, folder, iteration):
-        self.folder, self.rows, self.scores = folder, [], []
+        self.folder, self.rows, self.scores, self._events = folder, [], [], None
         if folder:
-            from torch.utils.tensorboard import SummaryWriter
-
             # What an interrupted run did after its snapshot is done again.
             self.rows, self.scores = (_read(folder / name, iteration) for name in ("log.csv", "scores.csv"))
             _write(folder / "log.csv", FIELDS, self.rows)
             self._file = (folder / "log.csv").open("a", newline="", buffering=1)
-            self._events = SummaryWriter(folder / "tensorboard", purge_step=iteration + 1)
+            self._events = _events(folder / "tensorboard", iteration + 1)
         self._began = time.monotonic() - (self.rows[-1]["seconds"] if self.rows else 0)
         self._waited_before = self.rows[-1]["waiting"] if self.rows else 0
 
@@ -38,6 +40,7 @@ class Log:
             "waiting": round(self._waited_before + solver.waited, 3)})
         if self.folder:
             csv.DictWriter(self._file, FIELDS).writerow(self.rows[-1])
+        if self._events:
             for name in ("loss", "loss_per_pixel", "rate"):
                 self._events.add_scalar(f"train/{name}", self.rows[-1][name], solver.iter)
 
@@ -46,6 +49,7 @@ class Log:
         self.scores.append({"net": solver.net.param.name, "iteration": solver.iter, **scores.means()})
         if self.folder:
             _write(self.folder / "scores.csv", SCORES, self.scores)
+        if self._events:
             for name, value in scores.means().items():
                 self._events.add_scalar(f"scores/{name}", value, solver.iter)
 
@@ -64,7 +68,23 @@ class Log:
     def __exit__(self, *_):
         if self.folder:
             self._file.close()
+        if self._events:
             self._events.close()
+
+
+def _events(folder, first):
+    """A writer of TensorBoard's events from iteration `first` on; None, which is said once, without TensorBoard."""
+    if missing("tensorboard"):
+        _say_once(f"TensorBoard is not installed, so no events are written, only log.csv: {how_to_install('tensorboard')}")
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(folder, purge_step=first)
+
+
+@cache
+def _say_once(line):
+    tqdm.write(line)
 
 
 def _read(path, iteration):
