@@ -15,7 +15,7 @@ class CaffeFileError(CaffeError):
     Arguments: the path, the reason, and where in the file (a byte offset, a line, a layer) when that is known.
     """
 
-    def __init__(self, path: str | os.PathLike, reason: str, where: object = None):
+    def __init__(self, path: str | os.PathLike[str], reason: str, where: object = None):
         self.path, self.reason, self.where = path, reason, where
         super().__init__(f"{path}: {f'{where}: ' if where is not None else ''}{reason}")
 

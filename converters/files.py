@@ -9,7 +9,7 @@ from pathlib import Path
 
 from converters.errors import CaffeFileError, did_you_mean
 
-FilePath = str | os.PathLike
+FilePath = str | os.PathLike[str]
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 

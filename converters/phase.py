@@ -1,12 +1,14 @@
 """Which layers of a net description belong to one phase (net.cpp, FilterNet and StateMeetsRule)."""
 
-from converters.caffe_pb2 import TEST, TRAIN, NetParameter
+from collections.abc import Iterable, Set
+
+from converters.caffe_pb2 import TEST, TRAIN, NetParameter, NetStateRule
 from converters.errors import CaffeError
 
 PHASES = {"train": TRAIN, "test": TEST}
 
 
-def filter_net(net, phase, level=None, stages=()):
+def filter_net(net: NetParameter, phase: str, level: int | None = None, stages: Iterable[str] = ()) -> NetParameter:
     """The NetParameter of the layers of `net` that are included in `phase` ("train" or "test"), `level` and `stages`.
 
     The stages are added to those that the net's own `state` names, and the level is its own unless given.
@@ -29,7 +31,7 @@ def filter_net(net, phase, level=None, stages=()):
     return filtered
 
 
-def _meets(rule, phase, level, stages):
+def _meets(rule: NetStateRule, phase: int, level: int, stages: Set[str]) -> bool:
     return (
         (not rule.HasField("phase") or rule.phase == phase)
         and (not rule.HasField("min_level") or level >= rule.min_level)

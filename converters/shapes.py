@@ -6,11 +6,12 @@ from converters.caffe_pb2 import NetParameter
 from converters.errors import CaffeError
 from converters.net import CaffeNet
 
+Size = tuple[int, int]  # height, width
 # Layers that score or store what the net computes.
 AFTER_THE_NET = {"Accuracy", "HDF5Output", "Silence"}
 
 
-def inference_net(net):
+def inference_net(net: NetParameter) -> NetParameter:
     """A copy of `net` without its losses, and without layers that score or store: what is run on an image."""
     copy = NetParameter()
     copy.CopyFrom(net)
@@ -19,7 +20,7 @@ def inference_net(net):
     return copy
 
 
-def infer_shapes(net, input_size=None):
+def infer_shapes(net: NetParameter, input_size: Size | None = None) -> tuple[CaffeNet, dict[str, tuple[int, ...]]]:
     """(CaffeNet on PyTorch's meta device, {blob: shape}) of a NetParameter, without its losses.
 
     input_size: (height, width) of every input with four axes; undeclared ones have three channels. Inputs that nothing

@@ -1,8 +1,11 @@
 """Caffe's arrays (BlobProto): found in a file's bytes, viewed where they lie, and written without a second copy."""
 
+from collections.abc import Mapping, Sequence
 from math import prod
+from mmap import mmap
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from converters.errors import CaffeFileError
 from converters.files import FilePath, atomic_write
@@ -11,6 +14,7 @@ from converters.formats.wire import (
     FIXED32,
     FIXED64,
     VARINT,
+    Field,
     Malformed,
     blame,
     header,
@@ -22,13 +26,15 @@ from converters.formats.wire import (
     varint,
 )
 
+Blobs = Mapping[str, Sequence[np.ndarray]]  # {layer name: its blobs, in Caffe's order}
 MAX_AXES = 32  # blob.hpp, kMaxBlobAxes
 MAX_COUNT = 2**31 - 1  # blob.cpp, Reshape
 MAX_FIELDS = 64  # a blob has nine kinds of field, and a writer packs its floats into one piece or into none
 LEGACY = {1: "num", 2: "channels", 3: "height", 4: "width"}
 DATA, DIFF, SHAPE, DOUBLE_DATA, DOUBLE_DIFF = 5, 6, 7, 8, 9
-UNPACKED = {np.dtype("<f4"): FIXED32, np.dtype("<f8"): FIXED64}
-FLOATS = {DATA: np.dtype("<f4"), DIFF: np.dtype("<f4"), DOUBLE_DATA: np.dtype("<f8"), DOUBLE_DIFF: np.dtype("<f8")}
+F4, F8 = np.dtype("<f4"), np.dtype("<f8")
+UNPACKED: dict[np.dtype, int] = {F4: FIXED32, F8: FIXED64}
+FLOATS: dict[int, np.dtype] = {DATA: F4, DIFF: F4, DOUBLE_DATA: F8, DOUBLE_DIFF: F8}
 
 
 def read_blob(path: FilePath) -> np.ndarray:
@@ -44,22 +50,25 @@ def read_blob(path: FilePath) -> np.ndarray:
         return array
 
 
-def write_blob(path, array):
+def write_blob(path: FilePath, array: ArrayLike) -> None:
     """Write one array as a BlobProto; Caffe expects a mean to have the four axes 1xCxHxW."""
     array = as_floats(array)
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
         file.write(blob_header(array.shape))
-        file.write(array)
+        file.write(array.data)
 
 
-def parse_blob(data, start, end, where=None, aligned=True):
+def parse_blob(data: mmap, start: int, end: int, where: str | None = None,
+               aligned: bool = True) -> tuple[np.ndarray, bool, list[str]]:
     """(array, were they doubles, unknown fields) of the BlobProto from `start` to `end` of `data`, a private memory map.
 
     float32, as Caffe loads it (blob.cpp, FromProto), in the stored shape. Packed floats are viewed in the map itself; those
     that do not start at a multiple of 4 are first moved there, over the key and length before them, if `aligned`.
     """
-    legacy, dims, unknown = {}, [], []
-    pieces = {number: [] for number in FLOATS}
+    legacy: dict[int, int] = {}
+    dims: list[int] = []
+    unknown: list[str] = []
+    pieces: dict[int, list[np.ndarray]] = {number: [] for number in FLOATS}
     at, offset, fields = start, 0, 0
     while at < end:
         field = read_field(data, at, end)
@@ -79,21 +88,21 @@ def parse_blob(data, start, end, where=None, aligned=True):
             raise Malformed(f"more than {MAX_FIELDS} fields in one blob; the file is damaged", where or f"byte {at}")
     shape = tuple(legacy.get(number, 0) for number in LEGACY) if legacy else tuple(dims)
     doubles = bool(pieces[DOUBLE_DATA])
-    floats = pieces[DOUBLE_DATA] or pieces[DATA]
-    _check_shape(shape, sum(piece.size for piece in floats), where or f"byte {start}", unknown)
-    if len(floats) == 1 and floats[0].flags.c_contiguous and not doubles:
-        floats = floats[0]
+    found = pieces[DOUBLE_DATA] or pieces[DATA]
+    _check_shape(shape, sum(piece.size for piece in found), where or f"byte {start}", unknown)
+    if len(found) == 1 and found[0].flags.c_contiguous and not doubles:
+        floats = found[0]
         if aligned and not floats.flags.aligned:
             # The bytes before have been read, and at least two keys and lengths lie between two blobs' floats.
             data.move(offset - offset % 4, offset, floats.nbytes)
             floats = np.frombuffer(data, "<f4", floats.size, offset - offset % 4)
         return floats.reshape(shape), False, unknown
     with np.errstate(over="ignore"):  # a double beyond float32's range becomes infinite, as it does in Caffe
-        floats = np.concatenate([np.empty(0, "<f4"), *floats], dtype="<f4", casting="same_kind")
+        floats = np.concatenate([np.empty(0, "<f4"), *found], dtype="<f4", casting="same_kind")
     return floats.reshape(shape), doubles, unknown
 
 
-def _floats(data, field, end):
+def _floats(data: mmap, field: Field, end: int) -> tuple[np.ndarray, int]:
     """(values, offset of what follows): one packed piece, or the whole run of unpacked floats that starts with `field`."""
     dtype = FLOATS[field.number]
     if field.wire == BYTES:
@@ -117,9 +126,9 @@ def _floats(data, field, end):
     return records["value"][:run], field.start + run * record.itemsize
 
 
-def _dims(data, field):
+def _dims(data: mmap, field: Field) -> list[int]:
     """The dimensions in a BlobShape, packed or not."""
-    dims = []
+    dims: list[int] = []
     for inner in read_fields(data, field.value, field.end):
         if inner.number == 1 and inner.wire == VARINT:
             dims.append(signed(inner.value))
@@ -133,7 +142,7 @@ def _dims(data, field):
     return dims
 
 
-def _check_shape(shape, count, where, unknown):
+def _check_shape(shape: Sequence[int], count: int, where: str, unknown: list[str]) -> None:
     if len(shape) > MAX_AXES:
         raise Malformed(f"a blob of {len(shape)} axes; Caffe has {MAX_AXES} at most", where)
     if any(dim < 0 for dim in shape):
@@ -145,25 +154,25 @@ def _check_shape(shape, count, where, unknown):
         raise Malformed(f"the shape {dims_text(shape)} is of more numbers than a blob of Caffe's may hold", where)
 
 
-def dims_text(shape):
+def dims_text(shape: Sequence[int]) -> str:
     """A shape as Caffe's logs write it: 64x3x3x3."""
     return "x".join(map(str, shape)) or "of a scalar"
 
 
-def as_floats(array):
+def as_floats(array: ArrayLike) -> np.ndarray:
     """`array` as little-endian float32 in C order; itself, where it is that already."""
     with np.errstate(over="ignore"):
         return np.asarray(array, dtype="<f4", order="C")
 
 
-def blob_header(shape):
+def blob_header(shape: Sequence[int]) -> bytes:
     """What makes a BlobProto of the floats that follow it (see `as_floats`): the shape, and the floats' key and length."""
     dims = b"".join(map(varint, shape))
     dims = header(1, len(dims)) + dims if dims else b""
     return header(SHAPE, len(dims)) + dims + header(DATA, 4 * prod(shape))
 
 
-def blob_field(number, shape):
+def blob_field(number: int, shape: Sequence[int]) -> tuple[bytes, int]:
     """`blob_header` as the field `number` of a message: (its bytes, the size of the whole field with its floats)."""
     start = blob_header(shape)
     start = header(number, len(start) + 4 * prod(shape)) + start

@@ -1,23 +1,27 @@
 """Caffe's weights: .caffemodel of every generation, and HDF5."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from mmap import mmap
+from typing import Any
 
 import numpy as np
 from google.protobuf.descriptor import FieldDescriptor
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from converters.caffe_pb2 import LayerParameter, NetParameter, V1LayerParameter
 from converters.errors import CaffeError
 from converters.files import FilePath, atomic_write
-from converters.formats.blob import as_floats, blob_field, parse_blob
+from converters.formats.blob import Blobs, as_floats, blob_field, parse_blob
 from converters.formats.upgrade import generation, upgrade_net
 from converters.formats.wire import (
     BYTES,
     MAX_BYTES,
+    Field,
     Malformed,
     blame,
+    check_complete,
     header,
     is_hdf5,
     map_file,
@@ -83,8 +87,9 @@ def read_caffemodel(path: FilePath, aligned: bool = True) -> Caffemodel:
         return _read_protobuf(data, aligned)
 
 
-def _read_protobuf(data, aligned):
-    model, kept, fork_types = Caffemodel(NetParameter()), bytearray(), {}
+def _read_protobuf(data: mmap, aligned: bool) -> Caffemodel:
+    model, kept = Caffemodel(NetParameter()), bytearray()
+    fork_types: dict[int | None, str] = {}
     net = model.net
     size = 0
     for part in read_fields(data, 0, len(data)):
@@ -93,8 +98,8 @@ def _read_protobuf(data, aligned):
             layer = layers.add()
             blobs, unknown, length = _read_layer(layer, data, part)
             size += length
-            name = layer.layer.name if part.number == V1_LAYERS and layer.HasField("layer") else layer.name
-            if part.number == V1_LAYERS and (fork_type := _fork_type(layer)):
+            name = layer.layer.name if isinstance(layer, V1LayerParameter) and layer.HasField("layer") else layer.name
+            if isinstance(layer, V1LayerParameter) and (fork_type := _fork_type(layer)):
                 fork_types[len(layers) - 1] = fork_type
                 unknown.remove(f"field {V1_TYPE}")  # the upgrade names it
             arrays = []
@@ -120,16 +125,17 @@ def _read_protobuf(data, aligned):
     net.MergeFrom(rest)
     if not (net.layer or net.layers):
         raise Malformed("holds no layers; not a caffemodel")
-    if missing := net.FindInitializationErrors():
-        raise Malformed(f"the required {missing[0]} is missing; the file is damaged")
+    check_complete(net)
     model.generation = generation(net)
     upgrade_net(net, fork_types, model.unknown)
     return model
 
 
-def _read_layer(layer, data, part):
+def _read_layer(layer: LayerParameter | V1LayerParameter, data: mmap, part: Field) -> tuple[list[Field], list[str], int]:
     """Fill `layer` with the message at `part` but for its blobs: (the blobs' fields, unknown fields, bytes kept)."""
-    pieces, blobs, unknown = [], [], []
+    pieces: list[tuple[Field, bytes]] = []
+    blobs: list[Field] = []
+    unknown: list[str] = []
     v1 = isinstance(layer, V1LayerParameter)
     known = layer.DESCRIPTOR.fields_by_number
     for inner in read_fields(data, part.value, part.end):
@@ -148,9 +154,10 @@ def _read_layer(layer, data, part):
         layer.ParseFromString(b"".join(piece for _, piece in pieces))
     except DecodeError:  # a fork gave one of Caffe's numbers to a field of its own: keep what can be read
         layer.Clear()
+        merge: Callable[[Any], None] = layer.MergeFrom
         for inner, piece in pieces:
             try:
-                layer.MergeFrom(type(layer).FromString(piece))
+                merge(type(layer).FromString(piece))
             except DecodeError:
                 unknown.append(f"field {inner.number}, which is not Caffe's {known[inner.number].name}")
     if not v1 and layer.type not in ("", *TYPES):
@@ -159,9 +166,9 @@ def _read_layer(layer, data, part):
     return blobs, unknown + _unknown_fields(layer), sum(len(piece) for _, piece in pieces)
 
 
-def _unknown_fields(message, prefix=""):
+def _unknown_fields(message: Message, prefix: str = "") -> list[str]:
     """The fields of a message, and of those in it, that the schema does not have: "convolution_param.field 19"."""
-    names = [f"{prefix}field {extra.field_number}" for extra in UnknownFieldSet(message)]
+    names = [f"{prefix}field {extra.field_number}" for extra in _extras(message)]
     for descriptor, value in message.ListFields():
         values = [value] if isinstance(value, (str, bytes)) or not hasattr(value, "__len__") else value
         if descriptor.type == FieldDescriptor.TYPE_MESSAGE:
@@ -172,15 +179,20 @@ def _unknown_fields(message, prefix=""):
     return names
 
 
-def _fork_type(layer):
+def _extras(message: Message) -> Any:
+    """What protobuf has kept of fields that the schema does not have."""
+    return UnknownFieldSet(message)
+
+
+def _fork_type(layer: V1LayerParameter) -> str:
     """The number of a V1 layer's type if Caffe 1.0 has no such number, as text."""
-    for extra in UnknownFieldSet(layer):
+    for extra in _extras(layer):
         if extra.field_number == V1_TYPE:
             return str(extra.data)
     return ""
 
 
-def write_caffemodel(path: FilePath, net: NetParameter, blobs: Mapping[str, Sequence[np.ndarray]]) -> None:
+def write_caffemodel(path: FilePath, net: NetParameter, blobs: Blobs) -> None:
     """Write weights that Caffe 1.0 loads: protobuf (V2) as `.caffemodel`, HDF5 as `.h5`.
 
     net: NetParameter; blobs: {layer name: [array, ...]}, written as float32, without a copy where they are that already.
@@ -201,7 +213,7 @@ def write_caffemodel(path: FilePath, net: NetParameter, blobs: Mapping[str, Sequ
         raise CaffeError(f"{path}: weights are written as .caffemodel or .h5")
 
 
-def _without_blobs(net):
+def _without_blobs(net: NetParameter) -> NetParameter:
     bare = NetParameter()
     bare.CopyFrom(net)
     upgrade_net(bare)
@@ -210,12 +222,13 @@ def _without_blobs(net):
     return bare
 
 
-def _write_protobuf(path, net, blobs):
+def _write_protobuf(path: FilePath, net: NetParameter, blobs: Blobs) -> None:
     top = NetParameter()
     top.CopyFrom(net)
     top.ClearField("layer")
-    parts, done = [top.SerializeToString()], set()  # bytes, and arrays to be written as float32
-    total = len(parts[0])
+    description, done = top.SerializeToString(), set()
+    parts: list[bytes | np.ndarray] = [description]  # the arrays are to be written as float32
+    total = len(description)
     for layer in net.layer:
         arrays = [] if layer.name in done else [np.asarray(array) for array in blobs.get(layer.name, ())]
         done.add(layer.name)
@@ -230,4 +243,4 @@ def _write_protobuf(path, net, blobs):
         raise CaffeError(f"{path}: {total} bytes are more than a protobuf can hold (2 GB); write a .caffemodel.h5")
     with atomic_write(path) as temporary, open(temporary, "wb") as file:
         for part in parts:
-            file.write(part if isinstance(part, bytes) else as_floats(part))
+            file.write(part if isinstance(part, bytes) else as_floats(part).data)

@@ -4,14 +4,16 @@ libhdf5 is asked for little: plain groups, plain float datasets, and no more byt
 """
 
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import h5py
 import numpy as np
 
 from converters.errors import CaffeError, CaffeFileError
-from converters.files import atomic_write
-from converters.formats.blob import MAX_AXES, as_floats
+from converters.files import FilePath, atomic_write
+from converters.formats.blob import MAX_AXES, Blobs, as_floats
 from converters.formats.wire import Malformed, blame
 
 EXPANSION = 4  # how often over a file's size its datasets may claim; Caffe itself compresses nothing
@@ -19,7 +21,7 @@ MAX_LAYERS = 1 << 16
 
 
 @contextmanager
-def open_hdf5(path):
+def open_hdf5(path: FilePath) -> Iterator[h5py.File]:
     """An open file, and a `CaffeFileError` for whatever h5py makes of a damaged one."""
     try:
         with blame(path), h5py.File(path, "r") as file:
@@ -32,7 +34,7 @@ def open_hdf5(path):
 
 
 @contextmanager
-def created_hdf5(path):
+def created_hdf5(path: FilePath) -> Iterator[h5py.File]:
     """A new, empty HDF5 file, which is at `path` once it is whole."""
     # Through Python's own file: on a full disk libhdf5's leaves its library unable to close it.
     with atomic_write(path) as temporary, open(temporary, "wb+") as plain, h5py.File(plain, "w") as file:
@@ -42,21 +44,21 @@ def created_hdf5(path):
 class Budget:
     """How many bytes the datasets of a file may still claim."""
 
-    def __init__(self, path):
+    def __init__(self, path: FilePath):
         self.left = EXPANSION * os.path.getsize(path)
 
-    def take(self, size, where):
+    def take(self, size: int, where: str) -> None:
         self.left -= size
         if self.left < 0:
             raise Malformed("claims far more than the file holds", where)
 
 
-def has(group, name):
+def has(group: h5py.Group, name: str) -> bool:
     """Is there a link of that name? (`in` would follow it, into another file if it leads there.)"""
-    return group.id.links.exists(name.encode())
+    return bool(group.id.links.exists(name.encode()))
 
 
-def child(group, name, kind):
+def child(group: h5py.Group, name: str, kind: type) -> Any:
     """The group or dataset `name` that lies in this file itself."""
     where = f"{group.name.rstrip('/')}/{name}"
     if not has(group, name):
@@ -69,7 +71,7 @@ def child(group, name, kind):
     return found
 
 
-def read_dataset(group, name, budget):
+def read_dataset(group: h5py.Group, name: str, budget: Budget) -> np.ndarray:
     """A plain dataset's values, checked before anything is read."""
     dataset, where = child(group, name, h5py.Dataset), f"{group.name.rstrip('/')}/{name}"
     if dataset.is_virtual or dataset.external:
@@ -83,7 +85,7 @@ def read_dataset(group, name, budget):
     return np.asarray(dataset[()])
 
 
-def read_arrays(group, budget):
+def read_arrays(group: h5py.Group, budget: Budget) -> list[np.ndarray]:
     """The float32 arrays "0", "1", ... of a group."""
     arrays = []
     for i in range(len(group)):
@@ -96,7 +98,7 @@ def read_arrays(group, budget):
     return arrays
 
 
-def read_hdf5_blobs(path):
+def read_hdf5_blobs(path: FilePath) -> dict[str, list[np.ndarray]]:
     """{layer name: [float32 ndarray, ...]} of a weights file in its (alphabetical) order, layers without blobs included."""
     with open_hdf5(path) as file:
         if not has(file, "data"):
@@ -107,7 +109,7 @@ def read_hdf5_blobs(path):
         return {name: read_arrays(child(layers, name, h5py.Group), budget) for name in layers}
 
 
-def write_hdf5_blobs(path, blobs):
+def write_hdf5_blobs(path: FilePath, blobs: Blobs) -> None:
     """Write {layer name: [array, ...]} as Net::ToHDF5 lays it out."""
     for name in blobs:
         if "/" in name or name in ("", "."):
@@ -118,6 +120,6 @@ def write_hdf5_blobs(path, blobs):
             write_arrays(data.create_group(name), arrays)
 
 
-def write_arrays(group, arrays):
+def write_arrays(group: h5py.Group, arrays: Sequence[np.ndarray]) -> None:
     for i, array in enumerate(arrays):
         group.create_dataset(str(i), data=as_floats(array))

@@ -3,6 +3,7 @@
 import os
 import warnings
 from pathlib import Path
+from typing import TypeGuard
 
 from google.protobuf import text_format
 from google.protobuf.message import Message
@@ -11,7 +12,7 @@ from converters.caffe_pb2 import NetParameter, SolverParameter
 from converters.files import FilePath, atomic_write
 from converters.formats.textformat import fill, parse_tree
 from converters.formats.upgrade import upgrade_net, upgrade_solver
-from converters.formats.wire import Malformed, blame, check_file
+from converters.formats.wire import Malformed, blame, check_complete, check_file
 
 MAX_TEXT = 4 << 20  # bytes; a thousand-layer ResNet takes a quarter of it
 
@@ -33,10 +34,10 @@ def read_prototxt(path_or_text: FilePath, unknown: list[str] | None = None) -> N
         found = fill(net, parse_tree(_text(path_or_text)))
         if not (net.layer or net.layers) and found:
             raise Malformed(f"describes no layers, but has {found[0]}; a net is expected here")
-        fork_types = {item.index: item.word for item in found if item.path == "type" and item.word}
+        forks = {item.index: item.word for item in found if item.path == "type" and item.word}
         lines = [str(item) for item in found if not (item.path == "type" and item.word)]
-        upgrade_net(net, fork_types, lines)
-        _check_complete(net)
+        upgrade_net(net, forks, lines)
+        check_complete(net)
     _tell(_name(path_or_text), lines, unknown)
     return net
 
@@ -52,7 +53,7 @@ def read_solver(path_or_text: FilePath, unknown: list[str] | None = None) -> Sol
         if nets := [item for item in found if item.path in ("layer", "layers")]:
             raise Malformed("describes a net; a solver is expected here", f"line {nets[0].line}")
         upgrade_solver(solver)
-        _check_complete(solver)
+        check_complete(solver)
     if not _is_text(path_or_text):
         _default_prefix(solver, Path(path_or_text))
     _tell(_name(path_or_text), [str(item) for item in found], unknown)
@@ -74,17 +75,17 @@ def write_prototxt(path: FilePath, message: Message) -> None:
         temporary.write_text(format_prototxt(message), encoding="utf-8")
 
 
-def _is_text(path_or_text):
+def _is_text(path_or_text: FilePath) -> TypeGuard[str]:
     if not isinstance(path_or_text, str):
         return False
     return any(mark in path_or_text for mark in "\n{") or (":" in path_or_text and not os.path.exists(path_or_text))
 
 
-def _name(path_or_text):
+def _name(path_or_text: FilePath) -> FilePath:
     return "prototxt text" if _is_text(path_or_text) else path_or_text
 
 
-def _text(path_or_text):
+def _text(path_or_text: FilePath) -> str:
     if _is_text(path_or_text):
         data = path_or_text.encode(errors="surrogateescape")
     else:
@@ -100,12 +101,7 @@ def _text(path_or_text):
     return data.removeprefix(b"\xef\xbb\xbf").decode(errors="surrogateescape")
 
 
-def _check_complete(message):
-    if missing := message.FindInitializationErrors():
-        raise Malformed(f"the required {missing[0]} is missing")
-
-
-def _default_prefix(solver, path):
+def _default_prefix(solver: SolverParameter, path: Path) -> None:
     """Snapshots are named after the solver's file unless it says otherwise (UpgradeSnapshotPrefixProperty)."""
     if not solver.HasField("snapshot_prefix"):
         solver.snapshot_prefix = str(path.with_suffix(""))
@@ -113,7 +109,7 @@ def _default_prefix(solver, path):
         solver.snapshot_prefix = os.path.join(solver.snapshot_prefix, path.stem)
 
 
-def _tell(name, lines, unknown):
+def _tell(name: FilePath, lines: list[str], unknown: list[str] | None) -> None:
     lines = list(dict.fromkeys(lines))
     if unknown is not None:
         unknown += lines

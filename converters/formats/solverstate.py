@@ -73,13 +73,15 @@ def write_solverstate(path: FilePath, state: SolverState) -> None:
             file.write(proto.SerializeToString())
             for array in map(as_floats, state.history):
                 file.write(blob_field(HISTORY, array.shape)[0])
-                file.write(array)
+                file.write(array.data)
     else:
         raise CaffeError(f"{path}: a solver's state is written as .solverstate or .h5")
 
 
-def _read_hdf5(path):
-    from converters.formats.hdf5 import Budget, child, h5py, has, open_hdf5, read_arrays, read_dataset
+def _read_hdf5(path: FilePath) -> SolverState:
+    import h5py
+
+    from converters.formats.hdf5 import Budget, child, has, open_hdf5, read_arrays, read_dataset
 
     with open_hdf5(path) as file:
         budget, numbers = Budget(path), {}
@@ -88,7 +90,7 @@ def _read_hdf5(path):
             if value.dtype.kind not in "iu" or value.size != 1:
                 raise Malformed("is not one integer", f"/{name}")
             numbers[name] = int(value.reshape(()))
-        text = read_dataset(file, "learned_net", budget) if has(file, "learned_net") else np.bytes_()
+        text = read_dataset(file, "learned_net", budget) if has(file, "learned_net") else np.array(b"")
         if text.dtype.kind != "S" or text.size != 1:
             raise Malformed("is not one text", "/learned_net")
         learned_net = bytes(text.reshape(())[()]).decode()
@@ -96,7 +98,7 @@ def _read_hdf5(path):
         return SolverState(numbers["iter"], learned_net, numbers["current_step"], history)
 
 
-def _write_hdf5(path, state):
+def _write_hdf5(path: FilePath, state: SolverState) -> None:
     from converters.formats.hdf5 import created_hdf5, write_arrays
 
     with created_hdf5(path) as file:

@@ -4,13 +4,15 @@ What the schema does not have is told by name and line; protobuf's own parser st
 """
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
 
 from converters.caffe_pb2 import LayerParameter, V1LayerParameter
 from converters.formats.wire import Malformed
 
+Field = Any  # a FieldDescriptor; protobuf's stubs have two classes of that name
 MAX_DEPTH = 64
 _SKIP = re.compile(r"(?:\s|#[^\n]*)*")
 _TOKEN = re.compile(
@@ -30,7 +32,7 @@ class Node(NamedTuple):
     """A field as written. `value` is a list of nodes for a message, a str for a bare word or number, bytes for a string."""
 
     name: str
-    value: object
+    value: Any
     line: int
 
 
@@ -44,26 +46,30 @@ class Unknown(NamedTuple):
     path: str
     word: str
     line: int
-    layer: object
-    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody asks
+    layer: LayerParameter | V1LayerParameter | None
+    index: int | None  # type: ignore[assignment]  # hides tuple.index, which nobody asks
 
-    def __str__(self):
+    def __str__(self) -> str:
         text = f"{self.path}{f': {self.word}' if self.word else ''} (line {self.line})"
         if self.layer is None:
             return text
-        v0 = isinstance(self.layer, V1LayerParameter) and self.layer.HasField("layer")
-        return f"layer '{(self.layer.layer if v0 else self.layer).name}': {text}"
+        named = self.layer.layer if isinstance(self.layer, V1LayerParameter) and self.layer.HasField("layer") else self.layer
+        return f"layer '{named.name}': {text}"
+
+
+Where = tuple[LayerParameter | V1LayerParameter | None, int | None]  # a layer message, and its number in the net
 
 
 class _Tokens:
     """The text's tokens in turn: the one that stands next in `kind` ("string", "atom", "mark", "end"), `text` and `line`."""
 
-    def __init__(self, source):
+    def __init__(self, source: str):
         self.source, self.at, self.line = source, 0, 1
+        self.kind: str | None = None
         self.advance()
 
-    def advance(self):
-        start = _SKIP.match(self.source, self.at).end()
+    def advance(self) -> None:
+        start = _SKIP.match(self.source, self.at).end()  # type: ignore[union-attr]  # it matches any text
         self.line += self.source.count("\n", self.at, start)
         self.at = start
         if start == len(self.source):
@@ -75,7 +81,7 @@ class _Tokens:
             raise self.error(f"{rest!r} is not closed" if rest[0] in "\"'" else f"{rest!r} is not understood")
         self.kind, self.text, self.at = match.lastgroup, match[0], match.end()
 
-    def take(self, marks):
+    def take(self, marks: str) -> str:
         """Step over one of the marks if it stands next, and return it."""
         if self.kind == "mark" and self.text in marks:
             mark = self.text
@@ -83,23 +89,23 @@ class _Tokens:
             return mark
         return ""
 
-    def error(self, reason):
+    def error(self, reason: str) -> Malformed:
         return Malformed(reason, f"line {self.line}")
 
-    def expected(self, what):
+    def expected(self, what: str) -> Malformed:
         found = "the end of the text" if self.kind == "end" else repr(self.text[:40])
         return self.error(f"{found} stands where {what} belongs")
 
 
-def parse_tree(source):
+def parse_tree(source: str) -> list[Node]:
     """The nodes of a text; raises `Malformed` with the line where it is not text format."""
     return _nodes(_Tokens(source), "", 0)
 
 
-def _nodes(tokens, closing, depth):
+def _nodes(tokens: _Tokens, closing: str, depth: int) -> list[Node]:
     if depth > MAX_DEPTH:
         raise tokens.error(f"nested deeper than {MAX_DEPTH}")
-    nodes = []
+    nodes: list[Node] = []
     while not (tokens.take(closing) if closing else tokens.kind == "end"):
         if tokens.kind != "atom" or not tokens.text.isidentifier():
             raise tokens.expected("a field's name" + (f" or '{closing}'" if closing else ""))
@@ -117,15 +123,15 @@ def _nodes(tokens, closing, depth):
     return nodes
 
 
-def _value(tokens, colon, depth):
+def _value(tokens: _Tokens, colon: str, depth: int) -> list[Node] | str | bytes:
     if opening := tokens.take("{<"):
         return _nodes(tokens, "}" if opening == "{" else ">", depth + 1)
     if not colon:
         raise tokens.expected("':' or '{'")
     if tokens.kind == "atom":
-        text = "".join(tokens.text.split())  # "- 1" is -1
+        word = "".join(tokens.text.split())  # "- 1" is -1
         tokens.advance()
-        return text
+        return word
     text = b""
     if tokens.kind != "string":
         raise tokens.expected("a value")
@@ -138,22 +144,22 @@ def _value(tokens, colon, depth):
     return text
 
 
-def _unescape(match):
+def _unescape(match: re.Match[bytes]) -> bytes:
     octal, digits, letter = match.groups()
     return bytes([int(octal, 8) if octal else int(digits, 16) if digits else _ESCAPED[ord(letter)]])
 
 
-def fill(message, nodes):
+def fill(message: Message, nodes: list[Node]) -> list[Unknown]:
     """Set `message` from nodes; returns the `Unknown`s among them.
 
     Raises `Malformed` with the line for a value that its field cannot have and for a field given twice.
     """
-    unknown = []
+    unknown: list[Unknown] = []
     _fill(message, nodes, "", (None, None), unknown)
     return unknown
 
 
-def _fill(message, nodes, prefix, layer, unknown):
+def _fill(message: Message, nodes: list[Node], prefix: str, layer: Where, unknown: list[Unknown]) -> None:
     for node in nodes:
         path, where = prefix + node.name, f"line {node.line}"
         field = message.DESCRIPTOR.fields_by_name.get(node.name)
@@ -187,7 +193,7 @@ def _fill(message, nodes, prefix, layer, unknown):
             raise Malformed(f"{path} {_complaint(field, node.value)}", where) from None
 
 
-def _fork_word(field, node):
+def _fork_word(field: Field, node: Node) -> bool:
     """Is the value a word or number that this enum lacks, as a fork's would be?"""
     names, numbers = field.enum_type.values_by_name, field.enum_type.values_by_number
     if not isinstance(node.value, str) or node.value in names:
@@ -195,7 +201,7 @@ def _fork_word(field, node):
     return int(node.value) not in numbers if _INTEGER.fullmatch(node.value) else node.value.isidentifier()
 
 
-def _convert(field, value):
+def _convert(field: Field, value: Any) -> Any:
     """A node's value as `field` takes it; ValueError, TypeError or KeyError where it cannot."""
     if field.type == FieldDescriptor.TYPE_STRING:
         return value.decode() if isinstance(value, bytes) else None
@@ -219,7 +225,7 @@ def _convert(field, value):
     return int(value, base)
 
 
-def _complaint(field, value):
+def _complaint(field: Field, value: Any) -> str:
     """What is wrong with a value, and what its field takes."""
     if isinstance(value, list):
         return "wants a value, not { ... }"

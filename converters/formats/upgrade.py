@@ -1,6 +1,11 @@
 """Older nets and solvers in today's format, as upgrade_proto.cpp upgrades them."""
 
-from converters.caffe_pb2 import LayerParameter, V1LayerParameter
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf.message import Message
+
+from converters.caffe_pb2 import LayerParameter, NetParameter, SolverParameter, V1LayerParameter
 from converters.formats.wire import Malformed
 
 # Where CamelCase does not say it (UpgradeV1LayerType).
@@ -27,7 +32,7 @@ _READERS = {
 }
 
 
-def _moves(params, name):
+def _moves(params: Mapping[str, str], name: str) -> dict[str, str]:
     return {kind: f"{param}.{name}" for kind, param in params.items()}
 
 
@@ -63,14 +68,15 @@ V0_FIELDS = {
 SOLVER_TYPES = ("SGD", "Nesterov", "AdaGrad", "RMSProp", "AdaDelta", "Adam")  # in the order of the old enum
 
 
-def generation(net):
+def generation(net: NetParameter) -> str:
     """ "V0" if any layer keeps its parameters in a `layer` of its own, "V1" if the layers are `layers`, otherwise "V2"."""
     if any(layer.HasField("layer") for layer in net.layers):
         return "V0"
     return "V1" if net.layers else "V2"
 
 
-def upgrade_net(net, fork_types=None, unknown=None):
+def upgrade_net(net: NetParameter, fork_types: Mapping[int | None, str] | None = None,
+                unknown: list[str] | None = None) -> None:
     """Bring a NetParameter into today's format, in place (UpgradeNetAsNeeded).
 
     fork_types: {index in net.layers: name or number} of types not in Caffe's V1 enum; unknown: a list that gets a line for
@@ -94,9 +100,10 @@ def upgrade_net(net, fork_types=None, unknown=None):
                 spec.lr_mult = spec.decay_mult = 0
 
 
-def _fold_padding(net):
+def _fold_padding(net: NetParameter) -> None:
     """Give each V0 padding layer's pad to the convolution or pooling that follows it (UpgradeV0PaddingLayers)."""
-    made_by, kept = {}, []
+    made_by: dict[str, V1LayerParameter | None] = {}
+    kept = []
     for old in net.layers:
         for i, bottom in enumerate(old.bottom):
             source = made_by.get(bottom)
@@ -118,13 +125,13 @@ def _fold_padding(net):
         net.layers.extend(kept)
 
 
-def _upgrade_v0_layer(old, unknown):
+def _upgrade_v0_layer(old: V1LayerParameter, unknown: list[str]) -> None:
     """Turn the V0 layer inside a V1 layer into the V1 layer's own fields (UpgradeV0LayerParameter)."""
     v0 = old.layer
     if v0.type and v0.type not in V0_TYPES:
         unknown.append(f"layer '{v0.name}': V0 type {v0.type}")
     elif v0.type:
-        old.type = V1LayerParameter.LayerType.Value(V0_TYPES[v0.type])
+        _put(old, "type", V1LayerParameter.LayerType.Value(V0_TYPES[v0.type]))
     for field, value in v0.ListFields():
         if field.name == "name":
             old.name = value
@@ -140,7 +147,7 @@ def _upgrade_v0_layer(old, unknown):
     old.ClearField("layer")
 
 
-def _put(message, place, value):
+def _put(message: Message, place: str, value: Any) -> None:
     """Set the field at a dotted place; a repeated one gets the value as its first."""
     *params, name = place.split(".")
     for param in params:
@@ -154,7 +161,7 @@ def _put(message, place, value):
         setattr(message, name, value)
 
 
-def _move_transformation(old):
+def _move_transformation(old: V1LayerParameter) -> None:
     """Move scale, mean_file, crop_size and mirror of a data layer to transform_param (UpgradeNetDataTransformation)."""
     for kind, param in (("DATA", "data_param"), ("IMAGE_DATA", "image_data_param"), ("WINDOW_DATA", "window_data_param")):
         if old.type == V1LayerParameter.LayerType.Value(kind) and old.HasField(param):
@@ -165,13 +172,13 @@ def _move_transformation(old):
                     source.ClearField(name)
 
 
-def v2_type(v1_type):
+def v2_type(v1_type: str) -> str:
     """The type name of a V1 enum name: INNER_PRODUCT is InnerProduct. A number that is no name becomes V1TypeNUMBER."""
     regular = f"V1Type{v1_type}" if v1_type.isdigit() else "".join(word.capitalize() for word in v1_type.split("_"))
     return {**_IRREGULAR, **_FORKS}.get(v1_type, regular)
 
 
-def _upgrade_v1_layer(old, new, fork_type, unknown):
+def _upgrade_v1_layer(old: V1LayerParameter, new: LayerParameter, fork_type: str | None, unknown: list[str]) -> None:
     """Fill `new` from a V1 layer (UpgradeV1LayerParameter)."""
     if fork_type is not None:
         new.type = v2_type(fork_type)
@@ -194,7 +201,7 @@ def _upgrade_v1_layer(old, new, fork_type, unknown):
 V1_PARAM = {"param": "name", "blob_share_mode": "share_mode", "blobs_lr": "lr_mult", "weight_decay": "decay_mult"}
 
 
-def _upgrade_input(net):
+def _upgrade_input(net: NetParameter) -> None:
     """Make `input` with `input_shape` or `input_dim` an Input layer at the front (UpgradeNetInput)."""
     if net.input and (net.input_shape or net.input_dim):
         given = len(net.input_shape) if net.input_shape else len(net.input_dim) / 4
@@ -209,7 +216,7 @@ def _upgrade_input(net):
         net.ClearField(name)
 
 
-def upgrade_solver(solver):
+def upgrade_solver(solver: SolverParameter) -> None:
     """Bring a SolverParameter into today's format, in place (UpgradeSolverType), with the nets that lie in it."""
     if solver.HasField("solver_type"):
         if solver.HasField("type"):

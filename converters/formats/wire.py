@@ -7,13 +7,14 @@ A message is a run of fields, each a varint key (number << 3 | wire type) and a 
 import mmap
 import os
 import stat
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from google.protobuf.message import DecodeError
 
 from converters.errors import CaffeError, CaffeFileError
-from converters.files import did_you_mean_file
+from converters.files import FilePath, did_you_mean_file
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 MAX_BYTES = 2**31 - 1  # of a message that protobuf itself, and so Caffe, can read
@@ -23,7 +24,7 @@ MAX_FIELDS = 1 << 16  # in one message; the largest nets have a few thousand lay
 class Malformed(CaffeError):
     """Bytes or text that do not say what they should; `where` is an offset, a line or a layer. See `blame`."""
 
-    def __init__(self, reason, where=None):
+    def __init__(self, reason: str, where: str | None = None):
         super().__init__(f"{where}: {reason}" if where else reason)
         self.reason, self.where = reason, where
 
@@ -39,7 +40,7 @@ class Field(NamedTuple):
 
 
 @contextmanager
-def blame(path):
+def blame(path: FilePath) -> Iterator[None]:
     """Turn whatever shows that the file is not what it should be into a `CaffeFileError` that names `path`."""
     try:
         yield
@@ -47,11 +48,11 @@ def blame(path):
         raise CaffeFileError(path, error.reason, error.where) from None
     except DecodeError:
         raise CaffeFileError(path, "not a message of Caffe's; the file is damaged or of another kind") from None
-    except UnicodeError as error:
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
         raise CaffeFileError(path, f"a name or text is not UTF-8 ({error.reason})") from None
 
 
-def check_file(path):
+def check_file(path: FilePath) -> None:
     """Raise a `CaffeFileError` unless `path` is an ordinary file that may be read."""
     try:
         mode = os.stat(path).st_mode
@@ -69,7 +70,7 @@ def check_file(path):
         raise CaffeFileError(path, (getattr(error, "strerror", None) or str(error)).lower()) from None
 
 
-def map_file(path):
+def map_file(path: FilePath) -> mmap.mmap:
     """The bytes of a file as a private memory map: writing to it changes neither the file nor another reader's bytes."""
     check_file(path)
     with open(path, "rb") as file:
@@ -78,7 +79,7 @@ def map_file(path):
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
 
 
-def read_varint(data, at, end):
+def read_varint(data: mmap.mmap, at: int, end: int) -> tuple[int, int]:
     """(value, offset of what follows) of the varint at `at`."""
     value = 0
     for i in range(10):
@@ -91,7 +92,7 @@ def read_varint(data, at, end):
     raise Malformed("a number runs on for more than 10 bytes; the file is damaged", f"byte {at}")
 
 
-def read_field(data, at, end):
+def read_field(data: mmap.mmap, at: int, end: int) -> Field:
     """The `Field` that starts at `at`."""
     key, value = read_varint(data, at, end)
     number, wire = key >> 3, key & 7
@@ -111,7 +112,7 @@ def read_field(data, at, end):
     return Field(number, wire, value, at, value + size)
 
 
-def read_fields(data, start, end):
+def read_fields(data: mmap.mmap, start: int, end: int) -> Iterator[Field]:
     """Yield the fields of the message that lies from `start` to `end`."""
     for _ in range(MAX_FIELDS):
         if start >= end:
@@ -123,12 +124,18 @@ def read_fields(data, start, end):
         raise Malformed(f"a message of more than {MAX_FIELDS} fields; the file is damaged", f"byte {start}")
 
 
-def signed(value):
+def signed(value: int) -> int:
     """A varint as the int64 it encodes."""
     return value - (1 << 64) if value >> 63 else value
 
 
-def varint(value):
+def check_complete(message: Any) -> None:
+    """Raise `Malformed` where a message, or one in it, lacks a field that the schema requires."""
+    if missing := message.FindInitializationErrors():  # which protobuf's stubs do not know
+        raise Malformed(f"the required {missing[0]} is missing")
+
+
+def varint(value: int) -> bytes:
     """The bytes of a varint; `value` is not negative."""
     out = bytearray()
     while value > 0x7F:
@@ -138,16 +145,16 @@ def varint(value):
     return bytes(out)
 
 
-def header(number, size):
+def header(number: int, size: int) -> bytes:
     """The key and the length that go before a payload of `size` bytes."""
     return varint(number << 3 | BYTES) + varint(size)
 
 
-def is_hdf5(data):
+def is_hdf5(data: mmap.mmap) -> bool:
     return data[:8] == b"\x89HDF\r\n\x1a\n"
 
 
-def refuse_other_kinds(data, wanted):
+def refuse_other_kinds(data: mmap.mmap, wanted: str) -> None:
     """Say so when a file that should be one of Caffe's protobufs is plainly something else."""
     head = data[:256]
     if head[:4] == b"PK\3\4":
