@@ -7,13 +7,13 @@ from collections import deque
 from collections.abc import Iterable
 
 import torch
+from scipy.special import expit
 
 from converters import CaffeError, CaffeNet, read_solver
 from converters.caffe_pb2 import LossParameter, SolverParameter
 from converters.files import FilePath
 from converters.layers.loss import normalization_mode
 from repro import distributed
-from repro.data.images import VOID
 from repro.training import snapshots
 from repro.training.updates import UPDATES
 
@@ -37,6 +37,9 @@ class Solver:
                  amp: bool = False):
         self.param = param if isinstance(param, SolverParameter) else read_solver(param)
         _check(self.param)
+        if net.phase != "train":
+            raise CaffeError(f"net '{net.param.name}' is built for its test phase, and Caffe trains one of the train phase: "
+                             "build it by CaffeNet(net, 'train')")
         self.net, self.feed, self._next, self.amp = net, feed, iter(feed), amp
         # Narrow nets convolve several times faster in this layout; no number depends on it.
         net.to(memory_format=torch.channels_last)
@@ -79,10 +82,11 @@ class Solver:
 
         Raises CaffeError where the loss is no longer finite.
         """
+        self.net.train()  # Caffe's training net is always in its train phase, whatever was called on it in between
         for _ in range(iterations):
             for item in self.learnable:
                 item.blob.grad = None
-            passes, total, pixels = max(1, self.param.iter_size), 0.0, 0
+            passes, total, pixels = max(1, self.param.iter_size), 0.0, 0.0
             for _ in range(passes):
                 inputs = self._inputs()
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
@@ -90,7 +94,7 @@ class Solver:
                 loss.backward()
                 last = loss.item()
                 total += last
-                pixels += counted_pixels(self.net.param, inputs)
+                pixels += counted_pixels(self.net, inputs)
             passes *= distributed.world_size()
             is_last = distributed.rank() == distributed.world_size() - 1
             total, pixels, last = distributed.sums(total, pixels, last * is_last)
@@ -176,7 +180,7 @@ class Solver:
                 raise CaffeError(f"iteration {done}: lr_policy 'poly' ends at max_iter {param.max_iter}; raise max_iter")
             return param.base_lr * (1 - done / param.max_iter) ** param.power
         if param.lr_policy == "sigmoid":
-            return param.base_lr / (1 + math.exp(-param.gamma * (done - param.stepsize)))
+            return param.base_lr * expit(param.gamma * (done - param.stepsize)).item()
         return param.base_lr
 
     def _due_step(self):
@@ -224,15 +228,19 @@ def _check(param):
         raise CaffeError("lr_policy 'poly' wants a positive max_iter")
 
 
-def counted_pixels(net, inputs):
-    """How many pixels a pass of a NetParameter sums its losses over: 1 where they are averages already."""
-    counted = 0
-    for layer in net.layer:
-        mode = normalization_mode(layer.loss_param)
+@torch.no_grad()
+def counted_pixels(net: CaffeNet, inputs: dict[str, torch.Tensor]) -> float:
+    """How many pixels a pass of a net sums its losses over: 1 where they are averages already."""
+    counted = 0.0
+    for layer in net.param.layer:
+        loss = layer.loss_param
+        mode = normalization_mode(loss)
         if layer.type in ("SoftmaxWithLoss", "InfogainLoss") and mode in (LossParameter.NONE, LossParameter.BATCH_SIZE):
-            labels = inputs[layer.bottom[1]]
-            counted += int((labels != VOID).sum()) / (len(labels) if mode == LossParameter.BATCH_SIZE else 1)
-    return max(1, counted)
+            # Labels may be an input, or come out of layers such as a Slice.
+            labels = net.forward_blobs(inputs, [layer.bottom[1]])[layer.bottom[1]]
+            pixels = int((labels != loss.ignore_label).sum()) if loss.HasField("ignore_label") else labels.numel()
+            counted += pixels / (len(labels) if mode == LossParameter.BATCH_SIZE else 1)
+    return max(1.0, counted)
 
 
 def _in_full_precision(layer, bottoms):

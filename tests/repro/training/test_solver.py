@@ -341,3 +341,50 @@ def test_losses_count_by_their_weight():
         found.append((solver.step(), solver.history[0]))
     assert found[1][0] == pytest.approx(3 * found[0][0])
     torch.testing.assert_close(found[1][1], 3 * found[0][1])
+
+
+def test_a_net_in_its_test_phase_is_refused():
+    with pytest.raises(CaffeError, match="test phase.*CaffeNet"):
+        Solver('base_lr: 0.1 lr_policy: "fixed"', CaffeNet(LINEAR, "test"), iter([]))
+
+
+def test_training_goes_on_in_the_train_phase_after_eval():
+    text = LINEAR.replace('bottom: "ip" bottom: "label"', 'bottom: "drop" bottom: "label"') + """
+layer { name: "drop" type: "Dropout" bottom: "ip" top: "drop" }"""
+    layers = text.strip().split("\nlayer {")
+    batch = {name: torch.from_numpy(array) for name, array in draw_batches(1)[0].items()}
+    net = CaffeNet("\nlayer {".join([layers[0], layers[2], layers[1]]), "train")
+    solver = Solver('base_lr: 0 lr_policy: "fixed"', net, itertools.repeat(batch))
+    net.eval()
+    with torch.no_grad():
+        net.params["ip"][0].normal_()
+    losses = {solver.step() for _ in range(8)}
+    assert len(losses) > 1  # dropout draws
+
+
+@pytest.mark.parametrize("power", [-1e6, 1e6])
+def test_the_sigmoid_policy_ends_where_caffes_floats_do(power):
+    solver = linear(f'base_lr: 0.5 lr_policy: "sigmoid" gamma: {power} stepsize: 5', [])
+    assert solver.rate() == (0 if power > 0 else 0.5)
+    solver.iter = 5
+    assert solver.rate() == 0.25
+
+
+SLICED = """
+layer { name: "slice" type: "Slice" bottom: "data" top: "scores" top: "label" slice_param { slice_point: 2 } }
+layer { name: "score" type: "Convolution" bottom: "scores" top: "score"
+        convolution_param { num_output: 3 kernel_size: 1 weight_filler { type: "xavier" } } }
+layer { name: "loss" type: "SoftmaxWithLoss" bottom: "score" bottom: "label" top: "loss"
+        loss_param { normalization: NONE%s } }
+"""
+
+
+@pytest.mark.parametrize("ignore, pixels", [("", 16), (" ignore_label: 2", 10), (" ignore_label: 255", 16)])
+def test_the_loss_per_pixel_counts_what_the_loss_counts_wherever_labels_come_from(ignore, pixels):
+    data = torch.zeros(1, 3, 4, 4)
+    data[:, 2].view(-1)[:6] = 2
+    net = CaffeNet(SLICED % ignore, "train")
+    solver = Solver('base_lr: 0 lr_policy: "fixed"', net, itertools.repeat({"data": data}))
+    loss = solver.step()
+    assert loss == pytest.approx(pixels * math.log(3), rel=1e-5)
+    assert solver.loss_per_pixel == pytest.approx(math.log(3), rel=1e-5)
