@@ -95,7 +95,7 @@ def upgrade_net(net: NetParameter, fork_types: Mapping[int | None, str] | None =
     _upgrade_input(net)
     for layer in net.layer:
         if layer.type == "BatchNorm" and len(layer.param) == 3:
-            # Its statistics, once declared as parameters, are never learned (UpgradeNetBatchNorm, batch_norm_layer.cpp).
+            # Its statistics, once declared as parameters, are never learned; their names still share (UpgradeNetBatchNorm).
             for spec in layer.param:
                 spec.lr_mult = spec.decay_mult = 0
 

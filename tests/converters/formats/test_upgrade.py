@@ -1,12 +1,14 @@
 """Older formats in today's, against what upgrade_proto.cpp makes of them."""
 
 import pytest
+import torch
 from google.protobuf import text_format
 
 from converters.caffe_pb2 import NetParameter, V1LayerParameter
 from converters.errors import CaffeError, CaffeFileError
 from converters.formats.caffemodel import read_caffemodel
 from converters.formats.prototxt import format_prototxt, read_prototxt, read_solver
+from converters.net import CaffeNet
 
 # UpgradeV1LayerType.
 V2_TYPES = """
@@ -134,12 +136,26 @@ def test_inputs_without_enough_dimensions_are_refused():
         read_prototxt('input: "data" input_dim: 1 input_dim: 3 layer { name: "r" type: "ReLU" }')
 
 
-def test_batch_norm_statistics_are_not_learned_and_may_be_shared():
+def test_batch_norm_statistics_are_not_learned():
     frozen = "lr_mult: 0 decay_mult: 0"
     same(
-        'layer { name: "b" type: "BatchNorm" param { lr_mult: 1 name: "a" } param { decay_mult: 2 } param { lr_mult: 0 } }',
-        f'layer {{ name: "b" type: "BatchNorm" param {{ name: "a" {frozen} }} param {{ {frozen} }} param {{ {frozen} }} }}',
+        """layer { name: "b" type: "BatchNorm" param { lr_mult: 1 name: "mean" }
+                   param { decay_mult: 1 share_mode: PERMISSIVE } param { } }""",
+        f"""layer {{ name: "b" type: "BatchNorm" param {{ name: "mean" {frozen} }}
+                     param {{ share_mode: PERMISSIVE {frozen} }} param {{ {frozen} }} }}""",
     )
+
+
+def test_batch_norms_share_statistics_by_name():
+    text = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 4 dim: 2 dim: 3 dim: 3 } } }' + "".join(
+        f"""layer {{ name: "bn{i}" type: "BatchNorm" bottom: "data" top: "bn{i}" param {{ name: "mean" }}
+                     param {{ name: "variance" }} param {{ name: "factor" }} }}""" for i in (1, 2))
+    net = CaffeNet(text, "train")
+    assert [a is b for a, b in zip(net.params["bn1"], net.params["bn2"], strict=True)] == [True] * 3
+    net(data=torch.randn(4, 2, 3, 3))
+    assert net.params["bn2"][2].item() == pytest.approx(1 + 0.999)  # both have added to it
+    names = [[spec.name for spec in layer.param] for layer in read_prototxt(format_prototxt(read_prototxt(text))).layer[1:]]
+    assert names == [["mean", "variance", "factor"]] * 2
 
 
 def test_todays_nets_stay_as_they_are(golden):
