@@ -80,7 +80,7 @@ class Dataset:
         return len(self.ids)
 
     def __getitem__(self, index):
-        image, labels = load_image(self.image_path(index)), self.labels(index)
+        image, labels = load_image(self.image_path(index), upright=False), self.labels(index)
         if image.shape[:2] != labels.shape:
             raise CaffeFileError(self.labels_path(index),
                                  f"is {size_of(labels)}, but {self.image_path(index)} is {size_of(image)}")

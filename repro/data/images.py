@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image
 
 from converters.errors import CaffeError, CaffeFileError
 from converters.files import FilePath, atomic_write
@@ -15,8 +15,10 @@ VOID = 255  # the label of a pixel that is neither trained on nor scored
 BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 
 
-def load_image(source: FilePath | Image.Image) -> np.ndarray:
+def load_image(source: FilePath | Image.Image, upright: bool = True) -> np.ndarray:
     """Read a photograph (a path or a PIL image) as RGB, uint8, HxWx3, turned upright as its EXIF data says.
+
+    upright: false leaves the image as it is stored. Caffe reads it so, and its labels lie so.
 
     Grayscale, palette and CMYK images are converted. 16-bit gray becomes 8-bit gray. A transparent image is laid on white.
     Of an animation the first picture is read. Raises CaffeFileError for a file that is missing, damaged or not an image,
@@ -24,10 +26,10 @@ def load_image(source: FilePath | Image.Image) -> np.ndarray:
     """
     if not isinstance(source, Image.Image):
         with _open(source) as image:
-            return load_image(image)
+            return load_image(image, upright)
     name = getattr(source, "filename", None) or "image"
     try:
-        return np.array(_to_rgb(ImageOps.exif_transpose(source)))
+        return np.array(_to_rgb(_turned(source) if upright else source))
     except BROKEN_IMAGE as error:
         raise CaffeFileError(name, f"cannot be read as a photograph: {error}") from error
 
@@ -128,6 +130,20 @@ def _open(path):
     except BROKEN_IMAGE as error:
         reason = getattr(error, "strerror", None) or error
         raise CaffeFileError(path, f"cannot be opened as an image: {reason}") from error
+
+
+TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+         5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+         8: Image.Transpose.ROTATE_90}  # by the EXIF orientation
+
+
+def _turned(image):
+    """A picture turned as its EXIF orientation says; where that cannot be read, as it is stored."""
+    try:
+        turn = TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    except Exception:  # Pillow raises whatever a damaged EXIF block leads it to
+        turn = None
+    return image if turn is None else image.transpose(turn)
 
 
 def _to_rgb(image):

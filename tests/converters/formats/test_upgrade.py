@@ -147,7 +147,8 @@ def test_batch_norm_statistics_are_not_learned():
 
 
 def test_batch_norms_share_statistics_by_name():
-    text = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 4 dim: 2 dim: 3 dim: 3 } } }' + "".join(
+    data = 'layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 4 dim: 2 dim: 3 dim: 3 } } }'
+    text = data + "".join(
         f"""layer {{ name: "bn{i}" type: "BatchNorm" bottom: "data" top: "bn{i}" param {{ name: "mean" }}
                      param {{ name: "variance" }} param {{ name: "factor" }} }}""" for i in (1, 2))
     net = CaffeNet(text, "train")

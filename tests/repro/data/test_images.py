@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from converters.errors import CaffeError, CaffeFileError
 from reference import means
@@ -26,6 +26,36 @@ def test_exif_orientation_turns_the_photograph(tmp_path, photograph):
     exif[0x0112] = 6  # the camera was held so that the picture must be turned clockwise
     image.save(tmp_path / "a.png", exif=exif)
     assert np.array_equal(load_image(tmp_path / "a.png"), np.rot90(photograph, -1))
+    assert np.array_equal(load_image(tmp_path / "a.png", upright=False), photograph)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_turned_as_pillow_turns_it(tmp_path, photograph, orientation):
+    image = Image.fromarray(photograph)
+    exif = image.getexif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "a.png", exif=exif)
+    with Image.open(tmp_path / "a.png") as stored:
+        assert np.array_equal(load_image(tmp_path / "a.png"), np.array(ImageOps.exif_transpose(stored)))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, of what it skips
+def test_a_damaged_exif_block_leaves_the_picture_as_it_is_stored(tmp_path, photograph):
+    """Every byte of it damaged in turn: the picture is read, turned or not, and nothing else is raised."""
+    image = Image.fromarray(photograph)
+    exif = image.getexif()
+    exif[0x0112], exif[0x010F] = 6, "a maker of cameras"
+    exif.get_ifd(0x8769)[0x9286] = b"comment"
+    image.save(tmp_path / "whole.jpg", exif=exif)
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    start = whole.index(b"Exif\0\0") + 6
+    length = int.from_bytes(whole[start - 8:start - 6], "big") - 8
+    sizes = set()
+    for place in range(start, start + length):
+        for value in (0, 255, whole[place] ^ 0x80):
+            (tmp_path / "cut.jpg").write_bytes(whole[:place] + bytes([value]) + whole[place + 1:])
+            sizes.add(load_image(tmp_path / "cut.jpg").shape[:2])
+    assert sizes == {(24, 37), (37, 24)}
 
 
 def test_gray_becomes_three_equal_channels(tmp_path, photograph):

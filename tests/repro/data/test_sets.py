@@ -67,6 +67,18 @@ def test_voc_samples_are_the_files_in_list_order(voc):
         assert np.array_equal(sample.image, np.array(Image.open(voc / "JPEGImages" / f"{id}.jpg")))
 
 
+def test_photographs_stay_as_they_are_stored_so_that_labels_lie_on_them(voc):
+    """The release turns neither, whatever the EXIF data says."""
+    _, labels = draw(7, 30, 30)
+    image = np.repeat(np.tile(np.arange(30, dtype=np.uint8) * 8, (30, 1))[:, :, None], 3, axis=2)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(image).save(voc / "JPEGImages" / "a.jpg", quality=95, exif=exif)
+    save_labels(voc / "SegmentationClass" / "a.png", labels)
+    sample = open_voc(voc, "train")[1]
+    assert np.abs(sample.image.astype(int) - image).max() < 8
+
+
 def test_voc_classes_without_a_file_are_the_21(voc):
     (voc / "classes.txt").unlink()
     classes = open_voc(voc, "train").classes
