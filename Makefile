@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # opencv and onnx are large, and only some tests want them: .ci/run adds them, others skip those tests.
 EXTRAS ?= dev
 
-.PHONY: install peers test opencv5 fuzz lint docs layer-table screenshots dist reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s miniature-classifier miniature-table paper proto clean
+.PHONY: install peers test opencv5 fuzz lint docs layer-table architecture screenshots dist reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s miniature-classifier miniature-table paper proto clean
 .DEFAULT_GOAL := install
 
 install: $(INSTALLED)
@@ -52,6 +52,10 @@ docs: $(INSTALLED)
 # The docs' table of layers, from the layers' docstrings.
 layer-table: $(INSTALLED)
 	$(BIN)/python docs/layer_table.py > docs/layers.md
+
+# The docs' picture of the packages and their wings, from the imports of this checkout.
+architecture: $(INSTALLED)
+	$(BIN)/python docs/architecture.py > docs/architecture.svg
 
 # The docs' pictures of the report and of the local page, of a finished RUN; wants Chromium.
 screenshots: $(INSTALLED)

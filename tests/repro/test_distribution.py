@@ -52,8 +52,8 @@ def archives(tmp_path_factory):
     source.mkdir()
     for package in PACKAGES:
         shutil.copytree(ROOT / package, source / package, ignore=NOT_SHIPPED)
-    for name in ("setup.cfg", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "Makefile",
-                 "constraints.txt", "mkdocs.yml"):
+    for name in ("setup.cfg", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "CHANGELOG.md", "CONTRIBUTING.md",
+                 "Makefile", "constraints.txt", "mkdocs.yml"):
         shutil.copy(ROOT / name, source)
     run([sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, source], folder)
     return next(folder.glob("*.tar.gz")), next(folder.glob("*.whl"))
@@ -88,7 +88,7 @@ def test_nothing_is_left_out(archives):
              if path.is_file() and "__pycache__" not in path.parts}
     assert files - in_wheel == set()
     assert files - in_source == set()
-    assert {"LICENSE", "CHANGELOG.md", "README.md", "Makefile", "constraints.txt"} <= in_source
+    assert {"LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "README.md", "Makefile", "constraints.txt"} <= in_source
     assert any(name.endswith("LICENSE") for name in in_wheel)
 
 

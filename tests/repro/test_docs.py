@@ -1,10 +1,12 @@
-"""README and docs: each code block runs unless it is marked, links lead somewhere, and what is made is current."""
+"""README, CONTRIBUTING and docs: code blocks run unless they are marked, links lead somewhere, what is made is current."""
 
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+from functools import reduce
+from importlib import import_module
 
 import pytest
 from click.testing import CliRunner
@@ -17,7 +19,7 @@ import converters
 from converters.layers import REGISTRY
 from repro.cli import main
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"(?P<mark><!-- not run: [^>]+ -->\n)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.M | re.S)
 
 # What the pages call deploy.prototxt.
@@ -100,13 +102,63 @@ def slug(title):
 
 def test_every_page_is_in_the_contents():
     listed = re.findall(r"^\s+- ([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
-    assert sorted(path.name for path in PAGES[1:]) == sorted(listed)
+    assert sorted(path.name for path in PAGES if path.parent.name == "docs") == sorted(listed)
 
 
 def test_the_layer_table_is_current():
     # A process of its own: the layers that tests register are not in it.
     made = subprocess.run([sys.executable, "docs/layer_table.py"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert (ROOT / "docs" / "layers.md").read_text() == made.stdout, "make layer-table"
+
+
+def test_the_picture_of_the_packages_is_current():
+    made = subprocess.run([sys.executable, "docs/architecture.py"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert (ROOT / "docs" / "architecture.svg").read_text() == made.stdout, "make architecture"
+
+
+def test_the_picture_shows_the_imports_of_its_own_checkout(tmp_path):
+    # The real packages are importable here; none of their wings may appear. a imports c by a public name, and so does b.
+    files = {"repro/__init__.py": "HOMES = {'repro.c': ('thing',)}", "repro/a/__init__.py": "'What a < b is.'",
+             "repro/a/inner.py": "from repro import thing\ndef f():\n    from repro.b.inner import g",
+             "repro/b/__init__.py": "", "repro/b/inner.py": "import repro\nrepro.thing", "repro/c.py": "import reference",
+             "reference/__init__.py": "", "surgery/__init__.py": "", "converters/__init__.py": ""}
+    for name, source in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(source)
+    (tmp_path / "docs").mkdir()
+    script = shutil.copy(ROOT / "docs" / "architecture.py", tmp_path / "docs")
+    picture = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True).stdout
+    # No arrow from a to c: it follows from the two that are there. One from repro to the packages below, none from those.
+    assert re.findall(r"<title>(\S+ imports \S+)</title>", picture) == ["repro.a imports repro.b", "repro.b imports repro.c"]
+    assert picture.count('class="down"') == 1
+    assert ">What a &lt; b is<" in picture and ">a/<" in picture and ">c<" in picture
+
+
+def test_a_circle_of_imports_is_named(tmp_path):
+    for name, source in {"repro": "", "repro/a": "import repro.b", "repro/b": "import repro.a", "reference": "",
+                         "surgery": "", "converters": ""}.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(source)
+    (tmp_path / "docs").mkdir()
+    script = shutil.copy(ROOT / "docs" / "architecture.py", tmp_path / "docs")
+    made = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert made.returncode == 1 and "repro.a -> repro.b -> repro.a" in made.stderr
+
+
+def test_the_architecture_page_names_what_is_there():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    names = re.findall(r"`((?:converters|surgery|reference|repro)\.[\w.]+)`", text)
+    assert len(names) > 20
+    for name in names:
+        # A module, a name in one, or one in a class: the longest part that is a module is imported.
+        parts = name.split(".")
+        inside = max(end for end in range(1, len(parts) + 1) if find_module(parts[:end]))
+        assert reduce(getattr, parts[inside:], import_module(".".join(parts[:inside]))) is not None, name
+
+
+def find_module(parts):
+    path = ROOT.joinpath(*parts)
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
 
 
 def test_the_commands_page_names_every_command():
