@@ -40,5 +40,5 @@ def infer_shapes(net: NetParameter, input_size: Size | None = None) -> tuple[Caf
                   for name, shape in caffe.input_shapes.items() if name in taken}
         if missing := [name for name, shape in shapes.items() if not shape]:
             raise CaffeError(f"net '{net.name}': no shape is declared for input {', '.join(missing)}; give an input size")
-        found = caffe.reshape(**shapes, **unused)
+        found = caffe.reshape(**{name: shape for name, shape in shapes.items() if shape}, **unused)
     return caffe, {name: shape for name, shape in found.items() if name not in unused}
