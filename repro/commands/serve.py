@@ -1,5 +1,7 @@
 """repro serve"""
 
+import secrets
+
 import click
 
 from converters.errors import CaffeError
@@ -26,14 +28,17 @@ def command(run, weights, classes, host, port, most, side, folder, at):
     """Show a page on this machine that labels the photographs dropped on it, with 32s, 16s and 8s side by side.
 
     The nets are those of RUN, the folder of a `repro reproduce`; else those of --weights; else what `repro fetch` has put
-    in --folder of voc-fcn32s, voc-fcn16s and voc-fcn8s. Only programs of this machine reach the page, unless --host says so.
+    in --folder of voc-fcn32s, voc-fcn16s and voc-fcn8s. Only programs of this machine reach the page. --host lets others
+    reach it, if they have the address with its token.
     """
     require("serve", "the page")
-    from repro.serve.server import application, listen
+    from repro.serve.server import LOOPBACK, application, listen
 
     labeller, note = _labeller(run, weights, classes, side, folder, at)
-    server = listen(application(labeller, most * MIB, note), host, port, most * MIB)
-    click.echo(f"http://{host}:{server.effective_port}/ labels by {', '.join(labeller.nets)}; Ctrl-C ends it")
+    token = None if host in LOOPBACK else secrets.token_urlsafe(16)
+    server = listen(application(labeller, most * MIB, note, token), host, port, most * MIB)
+    address = f"http://{f'[{host}]' if ':' in host else host}:{server.effective_port}/{f'?token={token}' if token else ''}"
+    click.echo(f"{address} labels by {', '.join(labeller.nets)}; Ctrl-C ends it")
     server.run()
 
 

@@ -149,7 +149,7 @@ def _turned(image):
 def _to_rgb(image):
     if image.mode.startswith("I"):
         # Pillow would clip at 255. Scale 16 bits to 8 instead.
-        values = np.array(image).astype(np.int64)
+        values = np.array(image).astype(np.int32, copy=False)
         if values.min() < 0 or values.max() > 65535:
             raise ValueError(f"its values run from {values.min()} to {values.max()}, beyond 16 bits; save it with 8 bits "
                              "per channel")

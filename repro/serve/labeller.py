@@ -14,7 +14,9 @@ from repro.pages import data_uri
 
 # What a camera, a scanner or a browser writes, if Pillow was built with it. Its other readers are not offered to strangers.
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "WEBP", "AVIF", "BMP", "TIFF", "JPEG2000", "PPM")
-MOST_PIXELS = 50_000_000  # of a photograph before it is made smaller: a few bytes may claim any number
+# Of a photograph before it is made smaller: a few bytes may claim any number. A JPEG is made smaller as it is decoded.
+MOST_PIXELS = 16_000_000
+MOST_JPEG_PIXELS = 50_000_000
 
 
 class Labeller:
@@ -38,8 +40,7 @@ class Labeller:
         return self._queue.submit(self._label, image).result()
 
     def _label(self, image):
-        photograph = Image.fromarray(load_image(image))
-        photograph.thumbnail((self.side, self.side))
+        photograph = read_small(image, self.side)
         return {"width": photograph.width, "height": photograph.height,
                 "photograph": _written(photograph, "JPEG", quality=90),
                 "nets": [self._label_by(name, photograph) for name in self.nets]}
@@ -67,9 +68,22 @@ def opened(data):
         raise CaffeError(f"the image is too large: {error}") from None
     except BROKEN_IMAGE:
         raise CaffeError("this is no image, or not of a known format: send a JPEG, PNG, GIF, WebP or TIFF") from None
-    if image.width * image.height > MOST_PIXELS:
-        raise CaffeError(f"the image is too large: {image.width}x{image.height}, over {MOST_PIXELS // 10**6} megapixels")
+    most = MOST_JPEG_PIXELS if image.format in ("JPEG", "MPO") else MOST_PIXELS
+    if image.width * image.height > most:
+        raise CaffeError(f"the image is too large: {image.width}x{image.height}, over {most // 10**6} megapixels")
     return image
+
+
+def read_small(image, side):
+    """A photograph upright and in RGB, neither side longer than `side`; made smaller before anything else is made of it."""
+    if image.mode in ("L", "LA", "RGB", "RGBA", "CMYK"):  # of others, single pixels would be taken
+        try:
+            image.thumbnail((side, side))
+        except BROKEN_IMAGE as error:
+            raise CaffeError(f"the image cannot be read as a photograph: {error}") from None
+    photograph = Image.fromarray(load_image(image))
+    photograph.thumbnail((side, side))
+    return photograph
 
 
 def _written(image, form, **options):

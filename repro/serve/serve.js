@@ -16,7 +16,7 @@ function filled(id) {
 async function answer(file) {
   const most = Number(main.dataset.mostBytes);
   if (file.size > most) throw new Error(`it has ${(file.size / 2 ** 20).toFixed(1)} MiB, more than ${(most / 2 ** 20).toFixed(0)}`);
-  const reply = await fetch("label", { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } });
+  const reply = await fetch("label" + location.search, { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } });
   if (reply.headers.get("Content-Type")?.startsWith("application/json")) {
     const found = await reply.json();
     if (found.error) throw new Error(found.error);

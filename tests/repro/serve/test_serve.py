@@ -39,7 +39,7 @@ class Served:
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                         preexec_fn=heed_interrupts)
         self.said = self.process.stdout.readline()
-        self.address = re.match(r"http://127\.0\.0\.1:\d+/", self.said).group()
+        self.address = re.match(r"http://[\d.]+:\d+/", self.said).group()
 
     def label(self, data):
         return requests.post(f"{self.address}label", data=data, timeout=TIMEOUT)
@@ -118,7 +118,7 @@ def test_what_is_no_photograph_is_refused_in_one_line(served, data, says):
 
 def test_uploads_are_bounded(served):
     answer = served.label(bytes(2**20 + 1))
-    assert answer.status_code == 413
+    assert answer.status_code == 413 and "too large" in answer.json()["error"]
     assert served.label(photograph()).status_code == 200
 
 
@@ -149,6 +149,66 @@ def test_the_page_asks_nobody_else_and_keeps_nothing(served, small_run):
     assert BANNER in unescape(page.text) and all(name in page.text for name in STAGES)
     assert served.label(photograph()).status_code == 200 and files(small_run) == before
     assert requests.get(f"{served.address}../results.json", timeout=TIMEOUT).status_code == 404
+
+
+@pytest.mark.parametrize(("headers", "says"), [
+    ({"Host": "attacker.example"}, "not attacker.example"),
+    ({"Host": "[::1"}, "without a name"),
+    ({"Origin": "https://attacker.example"}, "a page of https://attacker.example cannot"),
+    ({"Origin": "null"}, "a page of null cannot"),
+])
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_other_names_and_other_pages_are_refused(served, headers, says, method):
+    address = served.address + ("label" if method == "POST" else "")
+    answer = requests.request(method, address, headers=headers, data=photograph(), timeout=TIMEOUT)
+    assert answer.status_code == 403 and says in answer.json()["error"], answer.text
+    assert served.label(photograph()).status_code == 200
+
+
+def test_its_own_page_and_all_its_names_are_answered(served):
+    port = served.address.split(":")[2].strip("/")
+    for name in ("127.0.0.1", "localhost", "[::1]"):
+        headers = {"Host": f"{name}:{port}", "Origin": f"http://{name}:{port}"}
+        answer = requests.post(f"{served.address}label", photograph(), headers=headers, timeout=TIMEOUT)
+        assert answer.status_code == 200, name
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "nothing", 404), ("GET", "label", 405), ("PUT", "", 405)])
+def test_every_error_is_json(served, method, path, status):
+    answer = requests.request(method, f"{served.address}{path}", timeout=TIMEOUT)
+    assert answer.status_code == status and answer.json()["error"]
+
+
+def test_a_host_that_others_reach_needs_the_token(small_run):
+    with Served(small_run, "--host", "0.0.0.0") as server:
+        token = re.search(r"\?token=([\w-]{20,}) ", server.said)[1]
+        address = server.address.replace("0.0.0.0", "127.0.0.1")
+        for given, status in (("", 403), ("?token=wrong", 403), (f"?token={token}", 200)):
+            assert requests.get(f"{address}{given}", timeout=TIMEOUT).status_code == status
+            answer = requests.post(f"{address}label{given}", photograph(), headers={"Host": "its.name"}, timeout=TIMEOUT)
+            assert answer.status_code == status
+
+
+SMALL = """
+import io, resource, sys
+from PIL import Image
+from repro.serve.labeller import opened, read_small
+file = io.BytesIO()
+options = {"compression": "tiff_deflate"} if sys.argv[2] == "TIFF" else {}
+Image.new(sys.argv[1], (4000, 4000)).save(file, sys.argv[2], **options)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+assert max(read_small(opened(file.getvalue()), 96).size) == 96
+print(len(file.getvalue()), (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+"""
+
+
+@pytest.mark.parametrize(("mode", "form"),
+                         [("I;16", "TIFF"), ("RGBA", "PNG"), ("1", "TIFF"), ("P", "GIF"), ("CMYK", "TIFF")])
+def test_the_most_that_a_few_bytes_may_claim_takes_little_memory(mode, form):
+    done = subprocess.run([sys.executable, "-c", SMALL, mode, form], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    size, mebibytes = map(int, done.stdout.split())
+    assert size < 2**20 and mebibytes < 300
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="listeners are looked up in /proc")
