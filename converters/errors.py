@@ -20,6 +20,11 @@ class CaffeFileError(CaffeError):
         super().__init__(f"{path}: {f'{where}: ' if where is not None else ''}{reason}")
 
 
+def counted(number: int, noun: str) -> str:
+    """"1 bottom", "2 bottoms"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def instead(name: str, known: Iterable[str]) -> str:
     """What to say after a name that is not one of `known`: "; did you mean 'conv1_1'?", or all of them if none is near."""
     known = list(known)

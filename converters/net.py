@@ -3,19 +3,22 @@
 import inspect
 import math
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from torch import nn
 
-from converters.caffe_pb2 import NetParameter, ParamSpec
-from converters.errors import CaffeError, did_you_mean, instead
+from converters.caffe_pb2 import LayerParameter, NetParameter, ParamSpec
+from converters.errors import CaffeError, counted, did_you_mean, instead
 from converters.files import FilePath
+from converters.formats.blob import Blobs, dims_text
 from converters.layers import LEFT_OUT, REGISTRY, Layer
 from converters.layers.inputs import Input
 from converters.phase import filter_net
+
+Tops = torch.Tensor | tuple[torch.Tensor, ...]  # what a layer's forward returns
 
 
 class Learnable(NamedTuple):
@@ -31,10 +34,10 @@ class Step(NamedTuple):
     """One layer of a forward pass."""
 
     layer: Layer
-    bottoms: tuple
-    tops: tuple
-    cut: frozenset  # the places of the bottoms that get no gradient (propagate_down: false)
-    done: tuple  # the blobs that nobody needs after it
+    bottoms: tuple[str, ...]
+    tops: tuple[str, ...]
+    cut: frozenset[int]  # the places of the bottoms that get no gradient (propagate_down: false)
+    done: tuple[str, ...]  # the blobs that nobody needs after it
 
 
 class CopyReport(NamedTuple):
@@ -44,7 +47,7 @@ class CopyReport(NamedTuple):
     ignored: list[str]  # in the source, not in this net
     missing: list[str]  # in this net, with parameters, not in the source
 
-    def __str__(self):
+    def __str__(self) -> str:
         return "\n".join(f"{field}: {', '.join(getattr(self, field)) or '-'}" for field in self._fields)
 
 
@@ -77,7 +80,7 @@ class CaffeNet(nn.Module):
         self.outputs: list[str] = []
         self._steps: list[Step] = []
         self._loss_weights: dict[str, float] = {}
-        self._routes: dict = {}
+        self._routes: dict[tuple[str, ...], tuple[list[str], list[Step]]] = {}
         self._shared: dict[str, torch.Tensor] = {}
         for param in self.param.layer:
             self._add_layer(param, source)
@@ -87,7 +90,7 @@ class CaffeNet(nn.Module):
         if all(self.input_shapes.values()):
             self.reshape()
 
-    def _add_layer(self, param, source):
+    def _add_layer(self, param: LayerParameter, source: str) -> None:
         if param.type not in REGISTRY:
             own = "make one of your own with @converters.register"
             reason = LEFT_OUT.get(param.type, own + did_you_mean(param.type, REGISTRY))
@@ -114,29 +117,31 @@ class CaffeNet(nn.Module):
             cut = frozenset(i for i, propagate in enumerate(param.propagate_down) if not propagate)
             self._steps.append(Step(layer, tuple(param.bottom), tops, cut, ()))
             if len(param.loss_weight) not in (0, len(tops)):
-                raise layer.error(f"{len(param.loss_weight)} loss_weights for {len(tops)} tops: give none, or one for each")
+                raise layer.error(f"{counted(len(param.loss_weight), 'loss_weight')} for {counted(len(tops), 'top')}: "
+                                  "give none, or one for each")
             weights = list(param.loss_weight) or [layer.loss_weight]
             self._loss_weights.update({top: weight for top, weight in zip(tops, weights, strict=False) if weight})
         self.layers[param.name] = layer
         self._modules[key] = layer  # not add_module: that refuses names like "loss"
 
     @staticmethod
-    def _check_bottoms(layer, param):
-        wanted = inspect.signature(layer.forward)
+    def _check_bottoms(layer: Layer, param: LayerParameter) -> None:
+        takes = inspect.signature(layer.forward)
         try:
-            wanted.bind(*param.bottom)
+            takes.bind(*param.bottom)
         except TypeError:
-            raise layer.error(f"wants bottoms {wanted}, has {len(param.bottom)}") from None
+            raise layer.error(f"takes {bottoms_text(takes)}, but {len(param.bottom)} "
+                              f"{'is' if len(param.bottom) == 1 else 'are'} given") from None
         if len(param.propagate_down) not in (0, len(param.bottom)):
-            raise layer.error(f"{len(param.propagate_down)} values of propagate_down for {len(param.bottom)} bottoms: give "
-                              "none, or one for each")
+            raise layer.error(f"{counted(len(param.propagate_down), 'value')} of propagate_down for "
+                              f"{counted(len(param.bottom), 'bottom')}: give none, or one for each")
 
-    def _add_input(self, blob, shape):
+    def _add_input(self, blob: str, shape: tuple[int, ...] | None) -> None:
         if blob not in self.inputs:
             self.inputs.append(blob)
             self.input_shapes[blob] = shape
 
-    def _find_outputs(self):
+    def _find_outputs(self) -> None:
         unused = dict.fromkeys(self.inputs)
         for step in self._steps:
             for bottom in step.bottoms:
@@ -144,9 +149,9 @@ class CaffeNet(nn.Module):
             unused.update(dict.fromkeys(self._param_of[step.layer.layer_name].top))
         self.outputs.extend(unused)
 
-    def _let_relu_overwrite(self):
+    def _let_relu_overwrite(self) -> None:
         """An in-place ReLU may reuse its bottom's memory where the bottom is fresh and nobody else reads it."""
-        fresh = {}
+        fresh: dict[str, bool] = {}
         for step in self._steps:
             if step.layer.in_place and step.bottoms == step.tops and fresh.get(step.tops[0]):
                 step.layer.overwrite = True
@@ -159,7 +164,7 @@ class CaffeNet(nn.Module):
     # ---- parameters ----
 
     def reshape(self, **shapes: Sequence[int]) -> dict[str, tuple[int, ...]]:
-        """Make the parameter blobs for inputs of these shapes (declared ones unless told) and return {blob: shape}.
+        """Make the parameter blobs for inputs of these shapes (default: the declared ones) and return {blob: shape}.
 
         Nothing is computed: shapes are followed through the net on PyTorch's meta device.
         """
@@ -188,14 +193,15 @@ class CaffeNet(nn.Module):
         return found
 
     @staticmethod
-    def _shape_tops(layer, bottoms):
+    def _shape_tops(layer: Layer, bottoms: Sequence[torch.Tensor]) -> Tops:
         shape = layer.top_shape(*[tuple(bottom.shape) for bottom in bottoms])
         if shape is not None:
             return torch.empty(shape, device="meta")
         own = {**dict(layer.named_parameters()), **dict(layer.named_buffers()), **layer.blobs_by_name()}
-        return torch.func.functional_call(layer, {key: blob.to("meta") for key, blob in own.items()}, tuple(bottoms))
+        tops: Tops = torch.func.functional_call(layer, {key: blob.to("meta") for key, blob in own.items()}, tuple(bottoms))
+        return tops
 
-    def _make_blobs(self, layer, bottoms):
+    def _make_blobs(self, layer: Layer, bottoms: Sequence[torch.Tensor]) -> None:
         if not layer.blob_names:
             return
         shapes = layer.blob_shapes(*[bottom.shape for bottom in bottoms])
@@ -203,9 +209,10 @@ class CaffeNet(nn.Module):
             if blob is None:
                 self._make_blob(layer, index, shapes[index], bottoms[0] if bottoms else None)
             elif tuple(blob.shape) != tuple(shapes[index]):
-                raise layer.error(f"{name} has shape {tuple(blob.shape)}, but these bottoms want {tuple(shapes[index])}")
+                raise layer.error(f"{name} has shape {dims_text(blob.shape)}, but these bottoms need "
+                                  f"{dims_text(shapes[index])}")
 
-    def _make_blob(self, layer, index, shape, like=None):
+    def _make_blob(self, layer: Layer, index: int, shape: Sequence[int], like: torch.Tensor | None = None) -> None:
         """Make one parameter blob, or take the one that another layer shares under the same `param.name`."""
         specs = self._param_of[layer.layer_name].param
         spec = specs[index] if index < len(specs) else ParamSpec()
@@ -219,23 +226,23 @@ class CaffeNet(nn.Module):
         if spec.share_mode == ParamSpec.PERMISSIVE:
             fits = owner.numel() == math.prod(shape)
         if not fits:
-            raise layer.error(f"{layer.blob_names[index]} of shape {tuple(shape)} cannot share '{spec.name}' of shape "
-                              f"{tuple(owner.shape)}")
+            raise layer.error(f"{layer.blob_names[index]} of shape {dims_text(shape)} cannot share '{spec.name}' of shape "
+                              f"{dims_text(owner.shape)}")
         layer.share_blob(index, owner, shape)
 
-    def _load_from_state_dict(self, state_dict, prefix, *args):
-        for key, layer in self._modules.items():
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for layer in self.layers.values():
             for index, name in enumerate(layer.blob_names):
-                blob = state_dict.get(f"{prefix}{key}.{name}")
+                blob = state_dict.get(f"{prefix}{layer.layer_name.replace('.', '_')}.{name}")
                 if blob is not None and getattr(layer, name) is None:
                     self._make_blob(layer, index, blob.shape)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
-    def _apply(self, fn, recurse=True):
+    def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
         """As nn.Module's, which moves and casts the blobs; but a blob that layers share stays one, also as a buffer."""
         places = [(layer, name, getattr(layer, name)) for layer in self.layers.values() for name in layer.blob_names]
         super()._apply(fn, recurse)
-        made: dict = {}
+        made: dict[int, torch.Tensor] = {}
         for layer, name, before in places:
             setattr(layer, name, made.setdefault(id(before), getattr(layer, name)))
         self._shared.update({name: made.get(id(blob), blob) for name, blob in self._shared.items()})
@@ -248,7 +255,7 @@ class CaffeNet(nn.Module):
 
     def learnable(self) -> list[Learnable]:
         """The parameter blobs in the order of Caffe's solverstate, shared ones once: a list of Learnable."""
-        found: dict = {}
+        found: dict[int, tuple[str, torch.Tensor, Layer, list[ParamSpec]]] = {}
         for name, layer in self.layers.items():
             specs = self._param_of[layer.layer_name].param
             for index, key in enumerate(layer.blob_names):
@@ -261,7 +268,7 @@ class CaffeNet(nn.Module):
                                         for field in ("lr_mult", "decay_mult")))
                 for name, blob, layer, specs in found.values()]
 
-    def copy_from(self, source: Mapping[str, Sequence[np.ndarray]] | FilePath, assign: bool = False) -> CopyReport:
+    def copy_from(self, source: Blobs | FilePath, assign: bool = False) -> CopyReport:
         """Copy weights by layer name, as Caffe's CopyTrainedLayersFrom.
 
         `source`: {layer: [array, ...]}, or the path of a caffemodel of any kind. A legacy 4-D array fits where it has the
@@ -278,11 +285,11 @@ class CaffeNet(nn.Module):
         for name in (name for name in source if name in self.layers):
             layer, arrays = self.layers[name], source[name]
             if len(arrays) != len(layer.blob_names):
-                raise layer.error(f"wants {len(layer.blob_names)} blobs, the source has {len(arrays)}")
+                raise layer.error(f"needs {counted(len(layer.blob_names), 'blob')}, but the source has {len(arrays)}")
             for index, (array, blob) in enumerate(zip(arrays, layer.blobs(), strict=True)):
                 if blob is not None and not same_shape(array.shape, blob.shape):
-                    raise layer.error(f"{layer.blob_names[index]} has shape {tuple(blob.shape)}, the source "
-                                      f"{tuple(array.shape)}; surgery.transplant can reshape or leave it out")
+                    raise layer.error(f"{layer.blob_names[index]} has shape {dims_text(blob.shape)}, but the source has "
+                                      f"{dims_text(array.shape)}; surgery.transplant can reshape or leave it out")
                 copies.append((layer, index, array))
         with torch.no_grad():
             for layer, index, array in copies:
@@ -316,10 +323,10 @@ class CaffeNet(nn.Module):
         Several layers may work in place on one blob: as in Caffe, its name stands for the last of them.
         """
         blobs = {}
-        wanted, steps = self.route(names)
-        for name in wanted:
+        needed, steps = self.route(names)
+        for name in needed:
             if name not in inputs:
-                raise CaffeError(f"net '{self.param.name}': input '{name}' is missing; it wants {', '.join(wanted)}")
+                raise CaffeError(f"net '{self.param.name}': missing input '{name}'; this net needs {', '.join(needed)}")
             blobs[name] = inputs[name]
         for step in steps:
             layer = step.layer
@@ -336,10 +343,11 @@ class CaffeNet(nn.Module):
         return {name: blobs[name] for name in names}
 
     @staticmethod
-    def _named(step, tops):
+    def _named(step: Step, tops: Tops) -> dict[str, torch.Tensor]:
         tops = tops if isinstance(tops, tuple) else (tops,)
         if len(tops) != len(step.tops):
-            raise step.layer.error(f"makes {len(tops)} tops, but {len(step.tops)} are named")
+            raise step.layer.error(f"makes {counted(len(tops), 'top')}, but {len(step.tops)} "
+                                   f"{'is' if len(step.tops) == 1 else 'are'} named")
         return dict(zip(step.tops, tops, strict=True))
 
     def loss(self, **inputs: torch.Tensor) -> torch.Tensor:
@@ -369,13 +377,22 @@ class CaffeNet(nn.Module):
         return self._routes[names]
 
 
-def same_shape(source, target):
+def bottoms_text(takes: inspect.Signature) -> str:
+    """The bottoms that a layer's forward takes: "1 bottom (bottom)", "2 to 3 bottoms (scores, labels, infogain)"."""
+    named = [one for one in takes.parameters.values() if one.kind is not one.VAR_POSITIONAL]
+    least, most = sum(one.default is one.empty for one in named), len(named)
+    count = f"at least {least}" if most < len(takes.parameters) else f"{least} to {most}" if least < most else f"{most}"
+    names = f" ({', '.join(one.name for one in named)})" if named else ""
+    return f"{count} bottom{'' if count == '1' else 's'}{names}"
+
+
+def same_shape(source: Sequence[int], target: Sequence[int]) -> bool:
     """Caffe's ShapeEquals: equal, or equal to the target with ones in front, as legacy 4-D blobs are stored."""
     source, target = tuple(source), tuple(target)
     return source == target or (len(source) == 4 and source == (1,) * (4 - len(target)) + target)
 
 
-def multiplier(specs, field, layer):
+def multiplier(specs: Sequence[ParamSpec], field: str, layer: Layer) -> float:
     """lr_mult or decay_mult of a blob from the ParamSpecs of all layers that share it; those that give it must agree."""
     given = {getattr(spec, field) for spec in specs if spec.HasField(field)}
     if len(given) > 1:

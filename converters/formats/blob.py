@@ -149,7 +149,7 @@ def _check_shape(shape: Sequence[int], count: int, where: str, unknown: list[str
         raise Malformed(f"the shape {dims_text(shape)} has a negative axis", where)
     if prod(shape) != count:
         hint = f" (a fork's {', '.join(unknown)} may hold them)" if unknown and not count else ""
-        raise Malformed(f"the shape {dims_text(shape)} wants {prod(shape)} floats and {count} are there{hint}", where)
+        raise Malformed(f"the shape {dims_text(shape)} needs {prod(shape)} floats, but {count} are there{hint}", where)
     if prod(max(dim, 1) for dim in shape) > MAX_COUNT:  # beside an axis of none, others may be of any size
         raise Malformed(f"the shape {dims_text(shape)} is of more numbers than a blob of Caffe's may hold", where)
 

@@ -172,7 +172,7 @@ def _fill(message: Message, nodes: list[Node], prefix: str, layer: Where, unknow
             raise Malformed(f"{path} is given twice", where)
         if field.type == FieldDescriptor.TYPE_MESSAGE:
             if not isinstance(node.value, list):
-                raise Malformed(f"{path} wants {{ ... }}", where)
+                raise Malformed(f"{path} needs {{ ... }}", where)
             inner = target.add() if repeated else target
             inner.SetInParent()
             if isinstance(inner, (LayerParameter, V1LayerParameter)):
@@ -228,12 +228,12 @@ def _convert(field: Field, value: Any) -> Any:
 def _complaint(field: Field, value: Any) -> str:
     """What is wrong with a value, and what its field takes."""
     if isinstance(value, list):
-        return "wants a value, not { ... }"
+        return "needs a value, not { ... }"
     shown = repr(value.decode(errors="replace")) if isinstance(value, bytes) else value
     if field.type == FieldDescriptor.TYPE_STRING:
-        return f"wants UTF-8 text in quotes, not {shown[:40]}"
+        return f"needs UTF-8 text in quotes, not {shown[:40]}"
     if field.type == FieldDescriptor.TYPE_ENUM:
         names = list(field.enum_type.values_by_name)
-        return f"wants a word such as {names[-1]}, without quotes, not {shown[:40]}"
+        return f"needs a word such as {names[-1]}, without quotes, not {shown[:40]}"
     kind = {FieldDescriptor.CPPTYPE_BOOL: "true or false", FieldDescriptor.CPPTYPE_FLOAT: "a number"}
-    return f"wants {kind.get(field.cpp_type, 'an integer in range')}, not {shown[:40]}"
+    return f"needs {kind.get(field.cpp_type, 'an integer in range')}, not {shown[:40]}"

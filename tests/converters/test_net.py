@@ -115,12 +115,15 @@ def test_layers_left_out_say_why(type):
 
 
 @pytest.mark.parametrize(("layer", "match"), [
-    ("type: 'InnerProduct' bottom: 'data' bottom: 'data' inner_product_param { num_output: 1 }", "wants bottoms .*has 2"),
-    ("type: 'SoftmaxWithLoss' bottom: 'data'", r"wants bottoms \(scores, labels\), has 1"),
-    ("type: 'TanH' bottom: 'data' top: 't' top: 'u'", "makes 1 tops, but 2 are named"),
-    ("type: 'TanH' bottom: 'data' top: 't' loss_weight: 1 loss_weight: 2", "2 loss_weights for 1 tops"),
+    ("type: 'InnerProduct' bottom: 'data' bottom: 'data' inner_product_param { num_output: 1 }",
+     r"takes 1 bottom \(bottom\), but 2 are given"),
+    ("type: 'Bias' bottom: 'data' bottom: 'data' bottom: 'data'",
+     r"takes 1 to 2 bottoms \(bottom, operand\), but 3 are given"),
+    ("type: 'SoftmaxWithLoss' bottom: 'data'", r"takes 2 bottoms \(scores, labels\), but 1 is given"),
+    ("type: 'TanH' bottom: 'data' top: 't' top: 'u'", "makes 1 top, but 2 are named"),
+    ("type: 'TanH' bottom: 'data' top: 't' loss_weight: 1 loss_weight: 2", "2 loss_weights for 1 top:"),
     ("type: 'TanH' bottom: 'data' top: 't' propagate_down: true propagate_down: true", "2 values of propagate_down"),
-    ("type: 'TanH' bottom: 'data' top: 'data2' top: 'data2'", "makes 1 tops"),
+    ("type: 'TanH' bottom: 'data' top: 'data2' top: 'data2'", "makes 1 top,"),
     ("type: 'Convolution' bottom: 'data' top: 't' convolution_param { num_output: 2 kernel_size: 1 }",
      "one to three spatial axes"),
     ("type: 'Convolution' bottom: 'data' top: 't' convolution_param { num_output: 2 kernel_size: 1 kernel_h: 1 }",
@@ -146,6 +149,12 @@ def test_layers_left_out_say_why(type):
 ])
 def test_bad_layers_are_refused_by_name(layer, match):
     refused(f"{DATA}layer {{ name: 'l' {layer} }}", f"layer 'l' .*{match}")
+
+
+def test_a_missing_input():
+    net = converters.CaffeNet(DATA + "layer { name: 'sum' type: 'Eltwise' bottom: 'data' bottom: 'more' top: 'sum' }\n")
+    with pytest.raises(converters.CaffeError, match="missing input 'more'; this net needs data, more"):
+        net(data=torch.zeros(2, 6))
 
 
 def test_an_input_of_another_size():

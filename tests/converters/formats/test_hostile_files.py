@@ -143,11 +143,11 @@ def shape(*dims):
 @pytest.mark.parametrize(
     ("blob", "reason"),
     [
-        (shape(1 << 40), "wants 1099511627776 floats and 0 are there"),
-        (shape(1 << 62, 1 << 62, 4), "wants"),
+        (shape(1 << 40), "needs 1099511627776 floats, but 0 are there"),
+        (shape(1 << 62, 1 << 62, 4), "needs"),
         (shape(-3, -2) + header(5, 24) + bytes(24), "negative"),
         (shape(*[1] * 40) + header(5, 4) + bytes(4), "32 axes"),
-        (shape(2, 3) + header(5, 20) + bytes(20), "wants 6 floats and 5 are there"),
+        (shape(2, 3) + header(5, 20) + bytes(20), "needs 6 floats, but 5 are there"),
         (shape(0, 1 << 40, 1 << 40), "of more numbers than a blob of Caffe's may hold"),
         (shape(2) + header(5, 7) + bytes(7), "no whole number"),
         (shape(1) + header(5, 1 << 40) + bytes(4), "claims 1099511627776 bytes"),
