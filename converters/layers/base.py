@@ -51,6 +51,7 @@ class Layer(nn.Module):
     buffers_only = False  # True where the blobs are statistics, not learned (BatchNorm)
     loss_weight = 0.0  # of the first top, where the description gives none
     in_place = False  # True where the top may overwrite the bottom
+    overwrite = False  # set by the net where it is to
 
     def __init__(self, param):
         super().__init__()
