@@ -4,7 +4,7 @@ import json
 
 import click
 
-from repro.commands.options import as_json, existing, threads
+from repro.commands.options import Size, as_json, existing, threads
 from repro.extras import require
 
 
@@ -24,21 +24,6 @@ def convert(source, runs, megabytes, as_json):
 
     size, measured, failed = bench(source, runs, megabytes)
     _tell(as_json, {"bytes": size, "programs": _rows(measured), "failed": failed}, lines(size, measured, failed))
-
-
-class Size(click.ParamType):
-    """HEIGHTxWIDTH in pixels."""
-
-    name = "HxW"
-
-    def convert(self, value, param, context):
-        try:
-            height, width = map(int, value.split("x"))
-        except ValueError:
-            height = width = 0
-        if min(height, width) < 1:
-            self.fail(f"'{value}' is not a size as 375x500, height first", param, context)
-        return height, width
 
 
 @command.command()

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from converters.errors import CaffeError
-from repro.commands.options import existing
+from repro.commands.options import existing, input_size
 
 
 class Numbers(click.ParamType):
@@ -18,21 +18,6 @@ class Numbers(click.ParamType):
             return tuple(float(part) for part in value.split(","))
         except ValueError:
             self.fail(f"'{value}' is not numbers with commas between", param, context)
-
-
-class Size(click.ParamType):
-    """HEIGHTxWIDTH, or one number for both, as (height, width)."""
-
-    name = "HxW"
-
-    def convert(self, value, param, context):
-        try:
-            size = tuple(int(part) for part in str(value).lower().split("x"))
-        except ValueError:
-            size = ()
-        if len(size) not in (1, 2) or min(size) < 1:
-            self.fail(f"'{value}' is not a size such as 224x224", param, context)
-        return size * 2 if len(size) == 1 else size
 
 
 def output(help):
@@ -48,7 +33,6 @@ def with_options(*options):
     return add
 
 
-input_size = click.option("--input-size", type=Size(), help="height and width of the net's input")
 autocrop = click.option("--autocrop", is_flag=True,
                         help="give Crop layers without an offset the one that aligns them (older FCN and HED files)")
 verify = click.option("--verify", is_flag=True, help="compare what was written with its source, layer by layer")

@@ -24,6 +24,24 @@ def existing(kind):
     return Existing(exists=True, file_okay=kind == "file", dir_okay=kind == "folder")
 
 
+class Size(click.ParamType):
+    """HEIGHTxWIDTH in pixels, or one number for both, as (height, width)."""
+
+    name = "HxW"
+
+    def convert(self, value, param, context):
+        try:
+            size = tuple(int(part) for part in str(value).lower().split("x"))
+        except ValueError:
+            size = ()
+        if len(size) not in (1, 2) or min(size) < 1:
+            self.fail(f"'{value}' is not a size: give height and width as 375x500, or one number for both", param, context)
+        return size * 2 if len(size) == 1 else size
+
+
+input_size = click.option("--input-size", type=Size(), help="height and width of the net's input  [default: as declared]")
+
+
 class Width(click.ParamType):
     """A net's width as `reference.net` takes it: one number, or two with a comma between."""
 

@@ -1,24 +1,10 @@
 """repro reference"""
 
 import json
-from pathlib import Path
 
 import click
 
-from converters.errors import CaffeError
-from repro.commands.options import as_json, complete_net, width
-
-
-class Size(click.ParamType):
-    """HEIGHTxWIDTH"""
-
-    name = "HxW"
-
-    def convert(self, value, param, context):
-        sides = str(value).lower().split("x")
-        if len(sides) != 2 or not all(side.isdecimal() and int(side) for side in sides):
-            self.fail(f"'{value}' is not HEIGHTxWIDTH in pixels, such as 375x500", param, context)
-        return tuple(map(int, sides))
+from repro.commands.options import Size, as_json, complete_net, width
 
 
 class Reference(click.Group):
@@ -69,17 +55,11 @@ def show(name, size, as_json, num_classes, width):
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help=".svg, or .dot for graphviz")
 @classes
 def picture(name, output, num_classes):
-    """Draw a net's skip architecture: a box for each step, a row for each resolution."""
+    """Draw a published net, as `repro inspect --picture` draws any net: a box for each step, a row for each resolution."""
     import reference
-    from converters.files import atomic_write
-    from reference.picture import dot, svg
+    from surgery.picture import write_picture
 
-    draw = {".svg": svg, ".dot": dot}.get(Path(output).suffix)
-    if draw is None:
-        raise CaffeError(f"{output}: a picture is written as .svg or .dot, not '{Path(output).suffix}'")
-    text = draw(reference.net(name, "deploy", num_classes))
-    with atomic_write(output) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_picture(output, reference.net(name, "deploy", num_classes))
     click.echo(f"wrote {output}")
 
 
