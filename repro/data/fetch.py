@@ -18,6 +18,7 @@ CHECKSUMS = "checksums.txt"  # lines "ALGORITHM:HEX  FILE"
 RETRIES = 8
 CHUNK = 1 << 16  # bytes
 UNPACKED = 20  # an archive may grow so many times, and a GiB besides
+BLOCK = 4096  # bytes that a file system takes for any file, so that their number is bounded too
 GIB = 1 << 30
 
 
@@ -86,7 +87,7 @@ def unpack(archive, target, most=None):
     """Unpack a tar archive as the folder `target`, which is there when it is whole and not before.
 
     Nothing is written outside of it: members that would be, links that lead out, devices, and more than `most` bytes (20
-    times the archive and a GiB) raise CaffeFileError.
+    times the archive and a GiB), of which each member takes a block even if it is empty, raise CaffeFileError.
     """
     archive, target = Path(archive), Path(target)
     most = most or UNPACKED * archive.stat().st_size + GIB
@@ -96,7 +97,7 @@ def unpack(archive, target, most=None):
     try:
         with tarfile.open(archive) as tar, tqdm(desc=f"unpacking {target.name}", unit="file", disable=None) as progress:
             for member in tar:
-                most -= member.size
+                most -= member.size + BLOCK
                 if most < 0:
                     raise CaffeFileError(archive, "unpacks to more than it can honestly hold", where=member.name)
                 tar.extract(member, work, filter="data")

@@ -226,7 +226,7 @@ def device(name):
     ({"l": link("l", "../../out", tarfile.LNKTYPE)}, None, "outside"),
     ({"d": device("d")}, None, "outside"),
     ({"l": link("l", "sub"), "l/../../out": b"1"}, None, "outside"),
-    ({"a": b"1" * 60, "b": b"2" * 60}, 100, "b: unpacks to more than"),
+    ({"a": b"1" * 60, "b": b"2" * 60}, 5000, "b: unpacks to more than"),
 ])
 def test_dishonest_archives_leave_nothing(tmp_path, members, most, message):
     path = tmp_path / "set.tgz"
@@ -242,6 +242,13 @@ def test_damaged_archives_leave_nothing(tmp_path, damage):
     path = tmp_path / "set.tgz"
     path.write_bytes(whole[:half] if damage == "cut" else whole[:half] + b"\xaa" * 64 + whole[half + 64:])
     assert "cannot be unpacked" in refusal(unpack, path, tmp_path / "set")
+    assert left(tmp_path) == ["set.tgz"]
+
+
+def test_many_empty_files_are_refused(tmp_path):
+    path = tmp_path / "set.tgz"
+    path.write_bytes(archive({f"{number:06}": b"" for number in range(2000)}, "w:gz"))
+    assert "honestly hold" in refusal(unpack, path, tmp_path / "set", 2**20)
     assert left(tmp_path) == ["set.tgz"]
 
 
