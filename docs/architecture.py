@@ -14,10 +14,10 @@ from textwrap import wrap
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = ("repro", "reference", "surgery", "converters")  # from the top
 
-BOX, LANE, GAP, ROW, LINE = 226, 14, 24, 40, 15  # pixels: a box's and a lane's width, between them, between rows, of text
+BOX, LANE, GAP, ROW, LINE = 222, 12, 22, 38, 16  # pixels: a box's and a lane's width, between them, between rows, of text
 BETWEEN = 30  # pixels between two packages
-LEFT, MARGIN, WIDTH = 24, 40, 1120  # pixels: beside and above the boxes, and of the whole
-CHARACTERS, MOST_LINES = 35, 3  # of the text in a box
+LEFT, MARGIN, LEAST = 24, 40, 850  # pixels: beside and above the boxes, and the width of a package at least
+CHARACTERS, MOST_LINES = 31, 4  # of the text in a box
 
 
 def sources(root):
@@ -132,16 +132,21 @@ def rows(boxes, arrows):
     return lines, links
 
 
-def placed(lines, text, top):
+def width_of(line):
+    """The width of a row."""
+    return sum(LANE if isinstance(thing, tuple) else BOX for thing in line) + GAP * (len(line) - 1)
+
+
+def placed(lines, text, top, width):
     """({thing: (x of its middle, top, bottom)}, the bottom of all)."""
     places = {}
     for line in lines:
-        widths = [LANE if isinstance(thing, tuple) else BOX for thing in line]
-        x = LEFT + (WIDTH - LEFT - sum(widths) - GAP * (len(line) - 1)) / 2
+        x = LEFT / 2 + (width - width_of(line)) / 2
         tall = 30 + LINE * max((len(text[thing]) for thing in line if not isinstance(thing, tuple)), default=1)
-        for thing, width in zip(line, widths, strict=True):
-            places[thing] = x + width / 2, top, top + tall
-            x += width + GAP
+        for thing in line:
+            own = width_of([thing])
+            places[thing] = x + own / 2, top, top + tall
+            x += own + GAP
         top += tall + ROW
     return places, top - ROW
 
@@ -161,27 +166,29 @@ def draw(root):
     """The picture, as the text of an SVG file."""
     says, arrows = graph(root)
     arrows = reduced(arrows)
+    of = {floor: [box for box in says if box.partition(".")[0] == floor] for floor in FLOORS}
+    laid = {floor: rows(boxes, arrows) for floor, boxes in of.items()}
+    width = max(LEAST, *(width_of(line) + 2 * LEFT for lines, _ in laid.values() for line in lines))
     parts, y = [], 20
-    for place, floor in enumerate(FLOORS):
-        boxes = [box for box in says if box.partition(".")[0] == floor]
+    for place, (floor, boxes) in enumerate(of.items()):
         below = {other.partition(".")[0] for box in boxes for other in arrows[box]} & set(FLOORS[place + 1:])
         if boxes == [floor]:
             names = [path.stem for path in sorted((root / floor).glob("*.py")) if path.stem != "__init__"]
             inside, bottom = [label("what left", LEFT + 8, y + 46, says[floor]),
                               label("what left", LEFT + 8, y + 62, " \u00b7 ".join(names))], y + 52
         else:
-            inside, bottom = wings(root, boxes, says, arrows, y + MARGIN)
-        parts += [*band(floor, y, bottom - y + 20, below), *inside]
+            inside, bottom = wings(root, boxes, says, laid[floor], y + MARGIN, width)
+        parts += [*band(floor, y, width, bottom - y + 20, below), *inside]
         y = round(bottom) + 20 + BETWEEN
-    parts.append(label("what left", LEFT + 8, y - 8, KEY))
-    return HEAD.format(width=WIDTH + LEFT, height=y + 8) + "\n".join(parts) + "\n</svg>\n"
+    parts += [label("what left", LEFT + 8, y - 8 + LINE * n, line) for n, line in enumerate(KEY)]
+    return HEAD.format(width=width + LEFT, height=y + 8 + LINE) + "\n".join(parts) + "\n</svg>\n"
 
 
-def wings(root, boxes, says, arrows, top):
+def wings(root, boxes, says, laid, top, width):
     """([the boxes of one package and their arrows, as SVG], the bottom of all)."""
     text = {box: wrap(says[box], CHARACTERS, max_lines=MOST_LINES, placeholder=" ...") for box in boxes}
-    lines, links = rows(boxes, arrows)
-    places, bottom = placed(lines, text, top)
+    lines, links = laid
+    places, bottom = placed(lines, text, top, width)
     onward = {start: stop for start, stop in links if isinstance(start, tuple)}
     parts = []
     for start, stop in links:
@@ -204,10 +211,10 @@ def wings(root, boxes, says, arrows, top):
     return parts, bottom
 
 
-def band(floor, y, height, below):
+def band(floor, y, width, height, below):
     """A package's background, its name, and an arrow down if it imports one of `below`, the packages below it."""
-    arrow = (f'<path class="down" d="M{WIDTH / 2:.0f} {y + height:.0f} v{BETWEEN - 10}"/>',) if below else ()
-    return [f'<rect class="floor {floor}" x="{LEFT / 2:.0f}" y="{y}" width="{WIDTH}" height="{height:.0f}" rx="10"/>',
+    arrow = (f'<path class="down" d="M{(width + LEFT) / 2:.0f} {y + height:.0f} v{BETWEEN - 10}"/>',) if below else ()
+    return [f'<rect class="floor {floor}" x="{LEFT / 2:.0f}" y="{y}" width="{width}" height="{height:.0f}" rx="10"/>',
             label("name", LEFT + 8, y + 27, f"{floor}/"), *arrow]
 
 
@@ -215,8 +222,8 @@ def label(kind, x, y, text):
     return f'<text class="{kind}" x="{x:.0f}" y="{y:.0f}">{escape(text)}</text>'
 
 
-KEY = ("Solid: a wing, which is a folder. Dashed: a file beside the wings. An arrow leads to what a box imports; arrows "
-       "that follow from others are left out. Packages import those below them.")
+KEY = ("Solid: a wing, which is a folder. Dashed: a file beside the wings. Packages import those below them.",
+       "An arrow leads to what a box imports; arrows that follow from others are left out.")
 HEAD = """\
 <svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="system-ui, sans-serif" role="img">
 <title>The packages, their wings, and which imports which</title>
@@ -229,8 +236,8 @@ HEAD = """\
 .arrow {{ fill: none; stroke: #555; stroke-width: 1.2; marker-end: url(#head) }}
 .down {{ stroke: #999; stroke-width: 5; marker-end: url(#head) }}
 text {{ fill: #222 }} .name {{ font-size: 20px; font-weight: 600 }}
-.box {{ font-size: 14px; font-weight: 600; text-anchor: middle }}
-.what {{ font-size: 11.5px; text-anchor: middle; fill: #444 }}
+.box {{ font-size: 15px; font-weight: 600; text-anchor: middle }}
+.what {{ font-size: 12.5px; text-anchor: middle; fill: #444 }}
 .left {{ text-anchor: start }}
 </style>
 <rect width="100%" height="100%" fill="#fff"/>
