@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# opencv and onnx are large, and only some tests want them: .ci/run adds them, others skip those tests.
+# opencv and onnx are large, and only some tests need them: .ci/run adds them, others skip those tests.
 EXTRAS ?= dev
 
 .PHONY: install peers test opencv5 fuzz lint docs layer-table architecture screenshots dist reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s miniature-classifier miniature-table paper proto clean
@@ -17,7 +17,7 @@ $(INSTALLED): setup.cfg pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
-# What `repro bench` compares with: OpenCV, and torchfcn, of which only the models are used (--no-deps: not what its trainer wants).
+# What `repro bench` compares with: OpenCV, and torchfcn, of which only the models are used (--no-deps: not what its trainer needs).
 peers: $(INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt opencv-python-headless
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps torchfcn==1.9.7
@@ -57,7 +57,7 @@ layer-table: $(INSTALLED)
 architecture: $(INSTALLED)
 	$(BIN)/python docs/architecture.py > docs/architecture.svg
 
-# The docs' pictures of the report and of the local page, of a finished RUN; wants Chromium.
+# The docs' pictures of the report and of the local page, of a finished RUN; needs Chromium.
 screenshots: $(INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[browser]'
 	$(BIN)/python docs/screenshots.py $(or $(RUN),runs/voc-fcn8s)

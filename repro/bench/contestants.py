@@ -74,12 +74,13 @@ def _serve(pipe, load, arguments):
             return
         try:
             run = run or load(*arguments)
-            pipe.send({"turn": _turn, "peak": _peak, "count": _count}[what](run))
+            pipe.send({"turn": timed, "peak": _peak, "count": _count}[what](run))
         except Exception as error:  # whatever another program raises
             pipe.send(RuntimeError(f"{type(error).__name__}: {error}".splitlines()[0]))
 
 
-def _turn(run):
+def timed(run):
+    """(what `run()` gives, how many seconds it took)"""
     start = time.perf_counter()
     result = run()
     return result, time.perf_counter() - start

@@ -9,10 +9,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
 
 import numpy as np
 
@@ -20,15 +18,17 @@ from converters.caffe_pb2 import LayerParameter, NetParameter
 from converters.errors import CaffeError
 from converters.formats.caffemodel import read_caffemodel, write_caffemodel
 from converters.formats.prototxt import write_prototxt
+from repro.bench.contestants import Measurement
+from repro.bench.peers import OPENCV, installed
 
-PEER = "OpenCV, loading"
+PEER = f"{OPENCV}, loading"
 STARTED = "import converters.pytorch.weights, converters.pytorch.safetensors_file, repro.commands.convert"
 PROTOBUF = """
 import sys
 from converters.caffe_pb2 import NetParameter
 NetParameter.FromString(open(sys.argv[1], "rb").read())
 """
-OPENCV = """
+LOAD = """
 import sys
 import cv2
 cv2.dnn.readNetFromCaffe(sys.argv[2], sys.argv[1])
@@ -38,14 +38,6 @@ import sys
 from repro.bench.convert import make_model
 make_model(sys.argv[1], int(sys.argv[2]))
 """
-
-
-class Measurement(NamedTuple):
-    """The median of a contestant's runs: seconds, and the peak of its memory in bytes."""
-
-    name: str
-    seconds: float
-    peak: int
 
 
 def bench(source=None, runs=5, megabytes=512):
@@ -69,8 +61,8 @@ def bench(source=None, runs=5, megabytes=512):
             "its start alone": [*python, STARTED],
             "protobuf, parsing": [*python, PROTOBUF, source],
         }
-        if find_spec("cv2"):
-            contestants[PEER] = [*python, OPENCV, source, prototxt]
+        if OPENCV in installed():
+            contestants[PEER] = [*python, LOAD, source, prototxt]
         measured, failed = {name: [] for name in contestants}, {}
         for _ in range(runs):
             for name in [name for name in contestants if name not in failed]:
@@ -82,8 +74,13 @@ def bench(source=None, runs=5, megabytes=512):
                         raise
                     failed[name] = str(error)
         size = os.path.getsize(source)
-    return size, [Measurement(name, *map(median, zip(*turns, strict=True)))
-                  for name, turns in measured.items() if name not in failed], failed
+    return size, [_measurement(name, runs) for name, runs in measured.items() if name not in failed], failed
+
+
+def _measurement(name, runs):
+    """Of [(seconds, peak), ...]: each run is a process of its own, and the median of their peaks counts."""
+    seconds, peaks = zip(*runs, strict=True)
+    return Measurement(name, list(seconds), int(median(peaks)), None, [])
 
 
 def run(name, command):
@@ -116,8 +113,9 @@ def lines(size, measurements, failed):
     """A table of the measurements, with ratios to the first one's time and to the file's size, and who failed."""
     copy = measurements[0]
     yield f"a file of {size / 2**20:.0f} MiB       seconds   of cp   peak MiB   of file"
-    for name, seconds, peak in measurements:
-        yield f"{name:22} {seconds:10.2f} {seconds / copy.seconds:7.2f} {peak / 2**20:10.0f} {peak / size:9.2f}"
+    for one in measurements:
+        yield (f"{one.name:22} {one.seconds:10.2f} {one.seconds / copy.seconds:7.2f} {one.peak / 2**20:10.0f} "
+               f"{one.peak / size:9.2f}")
     convert, start = (next(m for m in measurements if m.name == name) for name in ("repro convert", "its start alone"))
     yield f"conversion without its start: {(convert.seconds - start.seconds) / copy.seconds:.2f} of cp"
     yield from (f"not measured: {reason}" for reason in failed.values())

@@ -11,17 +11,23 @@ from pathlib import Path
 from types import ModuleType
 
 FAST, PLAIN, LAST = "repro", "CaffeNet", ", channels last"
+OPENCV, TORCHFCN = "OpenCV", "torchfcn"
+PACKAGES = {OPENCV: "cv2", TORCHFCN: "torchfcn", TORCHFCN + LAST: "torchfcn"}  # {other program: what it is imported as}
+KNOWN_TO_TORCHFCN = "voc-fcn8s"
+
+
+def installed(name=KNOWN_TO_TORCHFCN, width=1):
+    """The other programs that are installed and know a published net at this width, in the order in which they are shown."""
+    return [peer for peer, package in PACKAGES.items()
+            if find_spec(package) and (package != "torchfcn" or (name, width) == (KNOWN_TO_TORCHFCN, 1))]
 
 
 def programs(name, width, folder, threads, peers=True):
-    """{contestant: (loader, arguments)} for a published net: ours, and of the peers those that are installed and know it."""
+    """{contestant: (loader, arguments)} for a published net: ours, and the other programs unless `peers` is False."""
     found = {FAST: (fast, name, folder, threads), PLAIN: (plain, name, folder, threads),
              PLAIN + LAST: (plain, name, folder, threads, True)}
-    if peers and find_spec("cv2"):
-        found["OpenCV"] = opencv, folder, threads
-    if peers and find_spec("torchfcn") and (name, width) == ("voc-fcn8s", 1):
-        found["torchfcn"] = torchfcn, folder, threads
-        found["torchfcn" + LAST] = torchfcn, folder, threads, True
+    for peer in installed(name, width) if peers else ():
+        found[peer] = (opencv, folder, threads) if peer == OPENCV else (torchfcn, folder, threads, peer.endswith(LAST))
     return found
 
 
@@ -64,7 +70,7 @@ def torchfcn(folder, threads, channels_last=False):
 
 @contextmanager
 def torchfcn_models():
-    """torchfcn's model classes alone: its trainer, and what it downloads weights with, want much that is not needed here."""
+    """torchfcn's model classes alone: its trainer, and what it downloads weights with, need much that is not needed here."""
     stand_ins = {name: ModuleType(name) for name in ("torchfcn", "fcn", "torchvision")}
     stand_ins["torchfcn"].__path__ = find_spec("torchfcn").submodule_search_locations
     sys.modules.update(stand_ins)
@@ -110,7 +116,7 @@ def machine(threads):
     """The limit: a turn gives {what: GFLOP/s}, the best of some sizes of what PyTorch has for the work."""
     import torch
 
-    from repro.bench.contestants import _turn
+    from repro.bench.contestants import timed
 
     torch.set_num_threads(threads)
     works = {"convolution": [], "matrix product": []}
@@ -123,7 +129,7 @@ def machine(threads):
 
     @torch.no_grad()
     def run():
-        return {what: max(gflop / _turn(lambda: work(*on))[1] for gflop, work, *on in sizes for _ in range(3))  # noqa: B023
+        return {what: max(gflop / timed(lambda: work(*on))[1] for gflop, work, *on in sizes for _ in range(3))  # noqa: B023
                 for what, sizes in works.items()}
 
     return run

@@ -5,19 +5,16 @@ one iteration each. Imports wait until a process needs them; see `Contestant`.
 """
 
 from repro.bench.contestants import take_turns
-from repro.bench.peers import torchfcn_models
+from repro.bench.peers import LAST, OPENCV, installed, torchfcn_models
 
 NET = "voc-fcn8s"
 
 
 def bench(size=(375, 500), runs=3, threads=2, width=1, peers=True):
     """[Measurement, ...], ours first; each turn's result is the loss. `peers`: also torchfcn, where it is installed."""
-    from importlib.util import find_spec
-
     found = {"repro": (ours, size, threads, width)}
-    if peers and width == 1 and find_spec("torchfcn"):
-        found["torchfcn"] = torchfcn, size, threads
-        found["torchfcn, channels last"] = torchfcn, size, threads, True
+    if peers:  # OpenCV does not train
+        found |= {peer: (torchfcn, size, threads, peer.endswith(LAST)) for peer in installed(NET, width) if peer != OPENCV}
     return take_turns(found, runs)
 
 

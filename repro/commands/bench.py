@@ -19,7 +19,11 @@ def command():
 @click.option("--megabytes", type=click.IntRange(1), default=512, show_default=True, help="size of a file made for it")
 @as_json
 def convert(source, runs, megabytes, as_json):
-    """Convert SOURCE, a caffemodel (or one made for it), beside `cp`, plain protobuf parsing and OpenCV."""
+    """Convert SOURCE, a caffemodel (or one made for it), beside `cp`, plain protobuf parsing and OpenCV.
+
+    \b
+    repro bench convert --megabytes 64
+    """
     from repro.bench.convert import bench, lines
 
     size, measured, failed = bench(source, runs, megabytes)
@@ -37,7 +41,12 @@ def convert(source, runs, megabytes, as_json):
 @as_json
 @threads
 def infer(net, sizes, runs, width, peers, plot, as_json):
-    """Label an image by the fast path and the plain net, beside OpenCV and torchfcn: time and memory."""
+    """Label an image by the fast path and the plain net, beside OpenCV and torchfcn: time and memory.
+
+    \b
+    repro bench infer --size 375x500 --threads 2
+    repro bench infer --size 125x125 --size 250x250 --width 0.125 --plot growth.png
+    """
     from repro.bench import growth
     from repro.bench.infer import bench, lines
 
@@ -68,7 +77,11 @@ def infer(net, sizes, runs, width, peers, plot, as_json):
 @as_json
 @threads
 def train(size, runs, width, peers, as_json):
-    """One training iteration of voc-fcn8s, beside torchfcn: time and memory."""
+    """One training iteration of voc-fcn8s, beside torchfcn: time and memory.
+
+    \b
+    repro bench train --size 375x500 --threads 2
+    """
     import torch
 
     from repro.bench.contestants import table
@@ -88,7 +101,11 @@ def train(size, runs, width, peers, as_json):
 @as_json
 @threads
 def evaluate(size, images, runs, width, peers, as_json):
-    """Label and score a folder of photographs by voc-fcn8s, beside labelling alone, OpenCV and torchfcn."""
+    """Label and score a folder of photographs by voc-fcn8s, beside labelling alone, OpenCV and torchfcn.
+
+    \b
+    repro bench evaluate --images 4 --threads 2
+    """
     import torch
 
     from repro.bench.evaluate import bench, lines
@@ -99,8 +116,9 @@ def evaluate(size, images, runs, width, peers, as_json):
 
 
 def _rows(measured):
-    """Measurements, ready for JSON, without what the programs made."""
-    return [{name: value for name, value in one._asdict().items() if name != "results"} for one in measured]
+    """Measurements, ready for JSON, with their medians and without what the programs made."""
+    return [{name: value for name, value in one._asdict().items() if name != "results"} | {"seconds": one.seconds}
+            for one in measured]
 
 
 def _tell(as_json, found, lines):

@@ -39,7 +39,7 @@ verify = click.option("--verify", is_flag=True, help="compare what was written w
 preprocessing = with_options(
     click.option("--mean", type=Numbers(), help="mean of each channel, in the net's order, subtracted from the image"),
     click.option("--mean-file", type=existing("file"), help="mean.binaryproto, of which the channels' means are taken"),
-    click.option("--bgr/--rgb", default=None, help="the order of the channels that the net wants"),
+    click.option("--bgr/--rgb", default=None, help="the order of the channels that the net needs"),
     click.option("--scale", type=float, help="what the image is multiplied by once the mean is subtracted"),
     click.option("--classes", type=existing("file"), help="names of the classes, one a line"),
 )
@@ -64,6 +64,10 @@ def caffemodel(source, prototxt, output, replaced, autocrop, verify, **given):
 
     Keys are those of CaffeNet's state_dict, "<layer>.weight" and "<layer>.bias". What is said of means, scale, channels,
     input size and classes is kept in a .safetensors. What Caffe 1.0 does not know is listed, a line each.
+
+    \b
+    repro convert caffemodel VGG_ILSVRC_16_layers.caffemodel -o vgg16.safetensors --verify
+    repro convert caffemodel weights.caffemodel --prototxt deploy.prototxt -o weights.npz
     """
     from converters.pytorch.weights import check_target, read_weights, set_blob, write_weights
 
@@ -95,7 +99,11 @@ def caffemodel(source, prototxt, output, replaced, autocrop, verify, **given):
 @autocrop
 @verify
 def pytorch(checkpoint, prototxt, output, autocrop, verify):
-    """Convert CHECKPOINT, a .safetensors or .pt with the keys of CaffeNet's state_dict, to weights that Caffe loads."""
+    """Convert CHECKPOINT, a .safetensors or .pt with the keys of CaffeNet's state_dict, to weights that Caffe loads.
+
+    \b
+    repro convert pytorch net.safetensors --prototxt deploy.prototxt -o net.caffemodel
+    """
     from converters.formats.caffemodel import Caffemodel, write_caffemodel
     from converters.net import CaffeNet
     from converters.pytorch.weights import blobs_of, read_checkpoint
@@ -123,6 +131,10 @@ def prototxt(source, output, input_size, autocrop, verify):
     """Write the net that SOURCE, a prototxt of any generation, describes as a PyTorch module of its own.
 
     NET.py needs only torch, and loads its weights from the NET.safetensors beside it.
+
+    \b
+    repro convert prototxt deploy.prototxt -o net.py --verify
+    repro convert prototxt old.prototxt -o new.prototxt
     """
     net = _read_net(source, autocrop)
     if output.endswith(".prototxt"):
@@ -155,7 +167,10 @@ def prototxt(source, output, input_size, autocrop, verify):
 def onnx(source, prototxt, output, preprocess, autocrop, verify, **given):
     """Write the net and the weights of SOURCE, a caffemodel or a .safetensors, as ONNX.
 
-    What is said of the input, here or in the .safetensors, is put into the graph with --preprocess. Wants the extra `onnx`.
+    What is said of the input, here or in the .safetensors, is put into the graph with --preprocess. Needs the extra `onnx`.
+
+    \b
+    repro convert onnx net.caffemodel --prototxt deploy.prototxt -o net.onnx --verify
     """
     from converters.formats.caffemodel import read_caffemodel
     from converters.net import CaffeNet
@@ -191,7 +206,7 @@ def _preprocessing(mean, mean_file, bgr, scale, input_size, classes, kept=None):
         try:
             classes = tuple(Path(classes).read_text(encoding="utf-8").splitlines())
         except UnicodeDecodeError:
-            raise CaffeError(f"{classes}: is not text in UTF-8; --classes wants one name a line") from None
+            raise CaffeError(f"{classes}: is not text in UTF-8; --classes needs one name a line") from None
     given = {"mean": mean_of(mean_file) if mean_file else mean, "scale": scale, "input_size": input_size, "classes": classes,
              "channels": None if bgr is None else ("rgb", "bgr")[bgr]}
     return replace(kept or Preprocessing(), **{name: value for name, value in given.items() if value is not None})

@@ -15,6 +15,9 @@ def command(folder, at, as_json):
     """Say which versions, threads and devices there are, and where data and weights were looked for and found.
 
     Put what it prints into a bug report.
+
+    \b
+    repro doctor --folder data --at sbd=/mnt/sets/benchmark_RELEASE/dataset
     """
     from repro.data.locate import AtHand
     from repro.doctor import diagnose, lines

@@ -14,7 +14,11 @@ def command(names, folder, url, dry_run):
     """Download data sets and released weights by NAME: voc2011, sbd, vgg16, voc-fcn8s ... Without a NAME, list them.
 
     A download that was cut goes on where it was. Archives are unpacked as FOLDER/NAME. What has no published checksum gets
-    one in FOLDER/checksums.txt on first use.
+    one in FOLDER/checksums.txt on first use. Needs requests, the extra `fetch`.
+
+    \b
+    repro fetch --dry-run voc2011 sbd vgg16
+    repro fetch vgg16 --url vgg16=https://mirror.example/VGG_ILSVRC_16_layers.caffemodel
     """
     import reference
     from reference.weights import DOWNLOADS

@@ -42,7 +42,11 @@ def command(context, as_json):
 @classes
 @width("1")
 def show(name, size, as_json, num_classes, width):
-    """The layers of a net: windows, output size, receptive field, parameters, multiply-adds."""
+    """The layers of a net: windows, output size, receptive field, parameters, multiply-adds.
+
+    \b
+    repro reference voc-fcn8s --size 375x500
+    """
     import reference
     from reference.describe import describe, format_table
 
@@ -55,7 +59,11 @@ def show(name, size, as_json, num_classes, width):
 @click.option("-o", "--output", required=True, type=click.Path(dir_okay=False), help=".svg, or .dot for graphviz")
 @classes
 def picture(name, output, num_classes):
-    """Draw a published net, as `repro inspect --picture` draws any net: a box for each step, a row for each resolution."""
+    """Draw a published net, as `repro inspect --picture` draws any net: a box for each step, a row for each resolution.
+
+    \b
+    repro reference picture voc-fcn8s -o fcn8s.svg
+    """
     import reference
     from surgery.picture import write_picture
 
@@ -69,7 +77,12 @@ def picture(name, output, num_classes):
 @classes
 @width("1")
 def export(name, folder, num_classes, width):
-    """Write a net's prototxts into FOLDER as the release has them, for real Caffe and for `repro train`."""
+    """Write a net's prototxts into FOLDER as the release has them, for real Caffe and for `repro train`.
+
+    \b
+    repro reference export voc-fcn32s voc-fcn32s
+    repro train voc-fcn32s/solver.prototxt --weights fcn32s-start.caffemodel
+    """
     from reference.export import export
 
     for path in export(name, folder, num_classes, width or 1):

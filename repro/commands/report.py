@@ -12,7 +12,11 @@ def command(run, output):
     """Make one HTML file of RUN, the folder of a `repro reproduce`; it needs no network and nothing beside it.
 
     Scores beside the paper's, each class's IU, learning curves, confusion matrices, pictures with a slider that fades
-    photograph, truth and labels, the images by their IU, the surgery, environment, seeds and hashes.
+    photograph, truth and labels, the images by their IU, the surgery, environment, seeds and hashes. Needs jinja2, of the
+    extra `report`.
+
+    \b
+    repro report runs/voc-fcn8s -o fcn8s.html
     """
     from repro.report.page import write_report
 

@@ -23,6 +23,10 @@ def command(images, net, weights, output, classes, head, probabilities, areas):
 
     Pictures are turned upright, gray, CMYK, 16 bits and transparency are made RGB, and of an animation the first picture is
     labelled. One that cannot be read is named, the others are labelled all the same, and the exit status is 2.
+
+    \b
+    repro segment photo.jpg --weights fcn8s-heavy-pascal.caffemodel
+    repro segment 'frames/*.jpg' --net voc-fcn32s --weights fcn32s-heavy-pascal.caffemodel -o labels --areas
     """
     import repro
     from repro.inference import folders, inputs

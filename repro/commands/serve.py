@@ -30,6 +30,10 @@ def command(run, weights, classes, host, port, most, side, folder, at):
     The nets are those of RUN, the folder of a `repro reproduce`; else those of --weights; else what `repro fetch` has put
     in --folder of voc-fcn32s, voc-fcn16s and voc-fcn8s. Only programs of this machine reach the page. --host lets others
     reach it, if they have the address with its token.
+
+    \b
+    repro serve runs/voc-fcn8s
+    repro serve --weights voc-fcn8s=fcn8s-heavy-pascal.caffemodel --port 0
     """
     require("serve", "the page")
     from repro.serve.server import LOOPBACK, application, listen

@@ -100,7 +100,7 @@ def _receive(response, what, part, start, total):
 
 
 def _check(url, what, part):
-    """Refuse what is no caffemodel or archive at all, such as a page that says where the file has gone."""
+    """Refuse what is neither a caffemodel nor an archive, such as a page that says where the file has gone."""
     with part.open("rb") as file:
         head = file.read(512).lstrip().lower()
     if head.startswith((b"<!doctype", b"<html", b"<?xml")):

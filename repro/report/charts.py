@@ -12,7 +12,7 @@ POINTS = 60  # a curve is drawn of so many means
 
 @dataclass
 class Curve:
-    """A stage's loss a pixel over its iterations: the mean line, the band of its middle 80 %, and the axes' ticks.
+    """A stage's loss per pixel over its iterations: the mean line, the band of its middle 80 %, and the axes' ticks.
 
     Coordinates are those of an SVG of WIDTH by HEIGHT; ticks are (place, text).
     """

@@ -12,7 +12,7 @@ from repro.scoring.tables import TITLES
 
 
 def write_report(folder, path=None):
-    """Write the report of the run in `folder` to `path`, FOLDER/report.html unless told; returns the path.
+    """Write the report of the run in `folder` to `path` (default: FOLDER/report.html); returns the path.
 
     Raises CaffeError where the folder holds no run, or a run of which something is missing.
     """

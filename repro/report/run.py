@@ -17,7 +17,7 @@ class Stage:
     folder: Path
     result: dict
     evaluation: dict  # {labeling, "" where there is one: {"classes", "confusion", "images"}}
-    log: list  # [(iteration, loss a pixel), ...]
+    log: list  # [(iteration, loss per pixel), ...]
     surgery: str
 
     @property

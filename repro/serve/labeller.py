@@ -30,7 +30,7 @@ class Labeller:
         self._queue = ThreadPoolExecutor(max_workers=1)  # first come, first served; callers of any thread wait
 
     def label(self, data):
-        """What an image file's bytes show, ready for JSON; CaffeError for what is no photograph, or too large a one.
+        """What an image file's bytes show, ready for JSON; CaffeError for what is not a photograph, or too large.
 
         {"width", "height", "photograph": data URI, "nets": [{"name", "seconds", "labels": data URI, "areas": [{"name",
         "share", "colour"}]}]}, the size and the pictures being those that the nets saw, and
@@ -67,7 +67,7 @@ def opened(data):
     except Image.DecompressionBombError as error:
         raise CaffeError(f"the image is too large: {error}") from None
     except BROKEN_IMAGE:
-        raise CaffeError("this is no image, or not of a known format: send a JPEG, PNG, GIF, WebP or TIFF") from None
+        raise CaffeError("not an image, or an unsupported format: send a JPEG, PNG, GIF, WebP or TIFF") from None
     most = MOST_JPEG_PIXELS if image.format in ("JPEG", "MPO") else MOST_PIXELS
     if image.width * image.height > most:
         raise CaffeError(f"the image is too large: {image.width}x{image.height}, over {most // 10**6} megapixels")

@@ -4,10 +4,12 @@ import inspect
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from importlib import metadata
 
+import click
 import pytest
 import torch
 from helpers import ROOT
@@ -18,7 +20,7 @@ import reference
 import repro
 import surgery
 from converters.errors import did_you_mean, instead
-from repro.cli import TASKS
+from repro.cli import TASKS, main
 
 ROWS, COLUMNS = 24, 80
 
@@ -128,3 +130,31 @@ def test_what_others_call_is_documented_and_annotated():
                 signature = inspect.signature(thing)
                 kinds = [signature.return_annotation, *(one.annotation for one in signature.parameters.values())]
                 assert inspect.Signature.empty not in kinds, f"{package.__name__}.{name}{signature}"
+
+
+def commands_of(command, words=("repro",)):
+    """Yield (words, command) of a command and of those within it."""
+    yield words, command
+    for name in command.list_commands(None) if isinstance(command, click.Group) else ():
+        yield from commands_of(command.get_command(None, name), (*words, name))
+
+
+def examples(text):
+    """The lines of a help that show a command, with what stands before it on the line left out."""
+    return [line[re.search(r"\b(torchrun|repro) ", line).start():] for line in text.splitlines()
+            if re.search(r"\brepro ", line) and "`" not in line]
+
+
+EXAMPLES = [(" ".join(words), line) for words, command in commands_of(main) for line in examples(command.help or "")]
+
+
+@pytest.mark.parametrize(("of", "example"), EXAMPLES)
+def test_the_examples_of_help_name_commands_and_options_that_exist(of, example):
+    words = shlex.split(example.partition(" repro ")[2] if example.startswith("torchrun") else example)
+    command, given = main, words[1:]
+    while isinstance(command, click.Group) and command.get_command(None, given[0]):
+        command, given = command.get_command(None, given[0]), given[1:]
+    if isinstance(command, click.Group):  # `repro reference NAME`
+        command = command.get_command(None, "show")
+    known = {name for param in command.params for name in param.opts + param.secondary_opts}
+    assert [word for word in given if word.startswith("-") and word not in known] == [], of

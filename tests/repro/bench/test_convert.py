@@ -1,10 +1,13 @@
 """The bench of the converter measures every contestant and reports ratios."""
 
+import json
+
 import pytest
 from click.testing import CliRunner
 
 from converters import CaffeError, read_caffemodel
 from repro.bench.convert import make_model, run
+from repro.bench.peers import OPENCV, PACKAGES, installed
 from repro.cli import main
 from repro.miniature.classifier import WEIGHTS
 
@@ -38,3 +41,14 @@ def test_a_peer_that_cannot_read_the_file_is_left_out_and_named():
     result = CliRunner().invoke(main, ["bench", "convert", str(WEIGHTS), "--runs", "2"])  # no input that OpenCV finds
     assert result.exit_code == 0, result.output
     assert result.output.splitlines()[-1].startswith("not measured: OpenCV, loading failed: cv2.error")
+
+
+def test_json_has_each_turn_and_its_median():
+    result = CliRunner().invoke(main, ["bench", "convert", "--runs", "3", "--megabytes", "1", "--json"])
+    copy = json.loads(result.stdout)["programs"][0]
+    assert copy["name"] == "cp" and copy["seconds"] == sorted(copy["turns"])[1] and copy["peak"] > 0
+
+
+def test_which_other_programs_know_a_net():
+    assert set(installed()) <= set(PACKAGES)
+    assert {*installed("voc-fcn16s"), *installed(width=0.5)} <= {OPENCV}  # torchfcn has FCN-8s of full width alone

@@ -103,10 +103,10 @@ def test_large_turned_and_odd_photographs(served):
 
 
 @pytest.mark.parametrize(("data", "says"), [
-    (b"", "no image"),
-    (b"no image at all", "no image"),
+    (b"", "not an image"),
+    (b"no image at all", "not an image"),
     (photograph()[:200], "truncated"),
-    (photograph(form="PCX"), "no image"),  # Pillow reads it, but strangers' bytes are not to choose any reader
+    (photograph(form="PCX"), "not an image"),  # Pillow reads it, but strangers' bytes are not to choose any reader
     (claiming(30000, 30000), "too large"),
     (claiming(8000, 8000), "too large: 8000x8000"),
 ])  # fmt: skip
@@ -279,9 +279,9 @@ def test_an_image_is_dropped(served, open_page):
 def test_what_goes_wrong_is_said_and_the_next_is_labelled(served, chromium):
     page = chromium.new_page()  # a refusal is an error on the browser's console, which open_page would not have
     page.goto(served.address)
-    choose(page, "notes.txt", b"no image")
+    choose(page, "notes.txt", b"not an image")
     page.locator("#status.failed").wait_for()
-    assert page.locator("#status").inner_text().startswith("notes.txt: this is no image")
+    assert page.locator("#status").inner_text().startswith("notes.txt: not an image")
     choose(page, "large.png", bytes(2**20 + 1))
     page.get_by_text("large.png: it has 1.0 MiB, more than 1").wait_for()
     choose(page, "good.png", photograph())
