@@ -4,7 +4,7 @@ import inspect
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -312,6 +312,10 @@ class CaffeNet(nn.Module):
                 for name, blobs in self.params.items()}
 
     # ---- computing ----
+
+    if TYPE_CHECKING:  # nn.Module's returns Any
+
+        def __call__(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]: ...
 
     def forward(self, **inputs: torch.Tensor) -> dict[str, torch.Tensor]:
         """{output blob: tensor} for a keyword for each input blob."""

@@ -1,6 +1,7 @@
 """The program: commands, training, inference, scoring, data sets, the paper's reproduction. A wing for each."""
 
 import sys
+from typing import TYPE_CHECKING
 
 from converters import Moved, exports
 
@@ -21,5 +22,16 @@ _MOVED = {
     "repro.solver": "repro.training.solver",
 }
 
-__getattr__, __dir__, __all__ = exports(__name__, _HOMES)
+if TYPE_CHECKING:  # as in converters
+    from repro.data.images import load_image as load_image
+    from repro.data.images import preprocess as preprocess
+    from repro.fast.accelerate import accelerate as accelerate
+    from repro.inference.segmentation import load as load
+    from repro.inference.segmentation import segment as segment
+    from repro.scoring.evaluation import evaluate as evaluate
+    from repro.training.initial_weights import prepare as prepare
+    from repro.training.loop import train as train
+    from repro.training.solver import Solver as Solver
+else:
+    __getattr__, __dir__, __all__ = exports(__name__, _HOMES)
 sys.meta_path.insert(0, Moved(_MOVED))  # first: another checkout, installed, may still have such files

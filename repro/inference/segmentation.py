@@ -37,8 +37,9 @@ def load(name: str, weights: FilePath) -> CaffeNet:
         if "-fcn" in name and not sizes["num_classes"]:
             raise CaffeError("it has no layer score_fr")
         param = reference.net(name, "deploy", **sizes)
-        for shape in param.layer[0].input_param.shape if kept.input_size else ():
-            shape.dim[2:] = kept.input_size
+        if kept.input_size:
+            for shape in param.layer[0].input_param.shape:
+                shape.dim[2:] = kept.input_size
         with torch.device("meta"):
             net = CaffeNet(param)
     except CaffeError as error:
@@ -48,7 +49,7 @@ def load(name: str, weights: FilePath) -> CaffeNet:
         raise CaffeError(f"{weights}: not the weights of {name}: "
                          + (f"it lacks {', '.join(report.missing)}" if report.missing
                             else f"{name} has no {', '.join(report.ignored)}"))
-    net.preprocessing = kept
+    vars(net)["preprocessing"] = kept
     return net
 
 

@@ -42,7 +42,7 @@ class Solver:
                              "build it by CaffeNet(net, 'train')")
         self.net, self.feed, self._next, self.amp = net, feed, iter(feed), amp
         # Narrow nets convolve several times faster in this layout; no number depends on it.
-        net.to(memory_format=torch.channels_last)
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch has it, its annotations do not
         self.iter, self.current_step = 0, 0
         self.losses: deque[float] = deque(maxlen=max(1, self.param.average_loss))
         self.loss_per_pixel, self.waited = math.nan, 0.0

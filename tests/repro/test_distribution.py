@@ -102,6 +102,16 @@ def test_the_command_works_in_any_folder(installed, tmp_path):
     assert str(installed.parent) in run([installed / "repro", "doctor"], tmp_path)
 
 
+@pytest.mark.slow
+def test_types_are_known_to_a_checker(installed, tmp_path):
+    """Of what is installed, with no settings of ours: py.typed, and names that are imported when they are first used."""
+    (tmp_path / "calls.py").write_text("import converters\nimport repro\nconverters.read_caffemodel(3)\nrepro.segmnet\n")
+    command = [sys.executable, "-m", "mypy", "--strict", "--python-executable", installed / "python", "calls.py"]
+    done = subprocess.run(list(map(str, command)), cwd=tmp_path, capture_output=True, text=True)
+    assert re.findall(r"^calls.py:(\d): error: .*(read_caffemodel|segmnet)", done.stdout, re.M) \
+        == [("3", "read_caffemodel"), ("4", "segmnet")], done.stdout + done.stderr
+
+
 def test_the_version_is_said_once():
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)[1]
     assert newest == metadata.version("caffe-fcn")
