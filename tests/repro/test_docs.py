@@ -8,6 +8,7 @@ import sys
 from functools import reduce
 from importlib import import_module
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from helpers import ROOT
@@ -159,6 +160,26 @@ def test_the_architecture_page_names_what_is_there():
 def find_module(parts):
     path = ROOT.joinpath(*parts)
     return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def test_the_messages_that_the_converting_page_explains_are_said(tmp_path):
+    page = (ROOT / "docs" / "converting.md").read_text()
+    explained = re.findall(r"^\| `([^`]+)` \| \w", page.partition("It says")[2], re.MULTILINE)
+    wide = 'layer { name: "in" type: "Input" top: "in" input_param { shape { dim: 1 dim: 3 dim: 4 dim: 4 } } } layer { ' \
+           'name: "conv" type: "Convolution" bottom: "in" top: "out" convolution_param { num_output: 64 kernel_size: 3 } }'
+    net, path = converters.CaffeNet(wide), tmp_path / "net.caffemodel"
+    converters.write_caffemodel(path, net.param, net.to_blobs())
+    said, other = [], {"conv": [np.zeros((64, 4, 3, 3)), np.zeros(64)]}
+    for mistake in (lambda: converters.read_prototxt(path), lambda: net.copy_from(other),
+                    lambda: converters.CaffeNet('layer { name: "forked" type: "Forked" }')):
+        with pytest.raises(converters.CaffeError) as error:
+            mistake()
+        said.append(str(error.value))
+    with pytest.warns(UserWarning) as warnings:
+        converters.read_prototxt('layer { name: "forked" forked_param { size: 2 } }')
+    said += [str(warning.message) for warning in warnings]
+    assert len(explained) == 4
+    assert [text for text in explained if not any(text in line for line in said)] == []
 
 
 def test_the_commands_page_names_every_command():
