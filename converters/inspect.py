@@ -1,20 +1,28 @@
 """What is in a file: its generation, its layers and their shapes, and what the net costs in numbers, bytes and products."""
 
 import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from converters.caffe_pb2 import LayerParameter, NetParameter
 from converters.errors import CaffeError, CaffeFileError
-from converters.formats.blob import dims_text, read_blob
+from converters.files import FilePath
+from converters.formats.blob import Blobs, Size, dims_text, read_blob
 from converters.formats.caffemodel import read_caffemodel
 from converters.formats.prototxt import format_prototxt, read_prototxt, read_solver
 from converters.formats.solverstate import read_solverstate
 from converters.pytorch.preprocessing import from_metadata
 
+if TYPE_CHECKING:  # most files are described without torch
+    from converters.layers import Layer
+
+Found = dict[str, Any]  # ready for JSON
 SINGLE = "net", "iter", "learned_net", "current_step", "parameters", "weight_bytes", "blob_bytes", "multiply_adds"
 
 
-def inspect(path, input_size=None):
+def inspect(path: FilePath, input_size: Size | None = None) -> Found:
     """A dictionary, ready for JSON, of what a file holds; its kind goes by the suffix, and is a caffemodel's otherwise.
 
     .prototxt (a net's or a solver's), .safetensors, .solverstate, .solverstate.h5, .binaryproto, and weights in protobuf or
@@ -27,12 +35,15 @@ def inspect(path, input_size=None):
     return {"file": str(path), "bytes": os.path.getsize(path), **found}
 
 
-def describe_net(net, blobs=None, input_size=None):
+def describe_net(net: NetParameter, blobs: Blobs | None = None, input_size: Size | None = None) -> Found:
     """{"net", "inputs", "layers", "parameters", "weight_bytes", "blob_bytes", "multiply_adds", "remarks"} of a NetParameter.
 
     blobs: {layer: [array, ...]}, for a net with weights. Where no shapes can be had, they are None and a remark says why.
     """
-    remarks, shapes, made, inputs = [], {}, {}, []
+    remarks: list[str] = []
+    shapes: dict[str, tuple[int, ...]] = {}
+    made: dict[str, Layer] = {}
+    inputs: list[str] = []
     if any(layer.type for layer in net.layer):
         from converters.shapes import infer_shapes
 
@@ -61,12 +72,13 @@ def describe_net(net, blobs=None, input_size=None):
     }
 
 
-def _describe_layer(layer, shapes, made, arrays):
+def _describe_layer(layer: LayerParameter, shapes: Mapping[str, tuple[int, ...]], made: "Layer | None",
+                    arrays: Sequence[Any] | None) -> Found:
     tops = [shapes.get(top) for top in layer.top]
     if arrays is None:
         arrays = [blob for blob in made.blobs() if blob is not None] if made is not None else []
     blob_shapes = [list(array.shape) for array in arrays]
-    known = made is not None and all(blob in shapes for blob in (*layer.bottom, *layer.top))
+    known = all(blob in shapes for blob in (*layer.bottom, *layer.top))
     return {
         "name": layer.name,
         "type": layer.type,
@@ -75,24 +87,22 @@ def _describe_layer(layer, shapes, made, arrays):
         "shapes": [list(shape) if shape else None for shape in tops],
         "blobs": blob_shapes,
         "parameters": sum(map(prod, blob_shapes)),
-        "multiply_adds": multiply_adds(layer, made, shapes) if known else None,
+        "multiply_adds": multiply_adds(layer, made.blobs(), shapes) if made is not None and known else None,
     }
 
 
-def multiply_adds(param, layer, shapes):
+def multiply_adds(layer: LayerParameter, blobs: Sequence[Any], shapes: Mapping[str, tuple[int, ...]]) -> int:
     """Products of weights and numbers in one forward pass of a convolution, deconvolution or inner product; of others 0."""
-    if layer.type == "Convolution":
-        each = prod(layer.weight.shape[1:])
-        return sum(prod(shapes[top]) * each for top in param.top)
-    if layer.type == "Deconvolution":
-        each = prod(layer.weight.shape[1:])
-        return sum(prod(shapes[bottom]) * each for bottom in param.bottom)
+    if layer.type in ("Convolution", "Deconvolution"):
+        swept = layer.top if layer.type == "Convolution" else layer.bottom
+        products: int = prod(blobs[0].shape[1:])  # for each of its pixels
+        return sum(prod(shapes[name]) for name in swept) * products
     if layer.type == "InnerProduct":
-        return prod(shapes[param.bottom[0]]) * layer.num_output
+        return prod(shapes[layer.bottom[0]]) * layer.inner_product_param.num_output
     return 0
 
 
-def lines(found):
+def lines(found: Found) -> Iterator[str]:
     """What `inspect` found, for reading: a table of the layers, and a line for each of the other things."""
     yield f"{found['file']}: {found['kind']}, {found['bytes']} bytes"
     if "layers" in found:
@@ -120,11 +130,11 @@ def lines(found):
     yield from found.get("remarks", ())
 
 
-def _count(number):
+def _count(number: int | None) -> str:
     return f"{number:,}" if number else ""
 
 
-def _caffemodel(path, input_size):
+def _caffemodel(path: FilePath, input_size: Size | None) -> Found:
     model = read_caffemodel(path)
     found = describe_net(model.net, model.blobs, input_size)
     found["remarks"] += [f"not known to Caffe 1.0: {line}" for line in model.unknown]
@@ -133,8 +143,8 @@ def _caffemodel(path, input_size):
     return {"kind": f"weights, {model.generation}", "generation": model.generation, **found}
 
 
-def _prototxt(path, input_size):
-    unknown = []
+def _prototxt(path: FilePath, input_size: Size | None) -> Found:
+    unknown: list[str] = []
     try:
         net = read_prototxt(path, unknown)
     except CaffeFileError as error:
@@ -148,11 +158,11 @@ def _prototxt(path, input_size):
     return {"kind": "a net", **found}
 
 
-def _safetensors(path, input_size):
+def _safetensors(path: FilePath, input_size: Size | None) -> Found:
     from converters.pytorch.safetensors_file import read_header
 
     header = read_header(path)
-    found = {
+    found: Found = {
         "kind": "safetensors",
         "tensors": {name: list(shape) for name, (_, shape) in header.tensors.items()},
         "parameters": sum(prod(shape) for _, shape in header.tensors.values()),
@@ -165,20 +175,22 @@ def _safetensors(path, input_size):
     return found
 
 
-def _solverstate(path, input_size):
+def _solverstate(path: FilePath, input_size: Size | None) -> Found:
     state = read_solverstate(path)
     history = {f"history {i}": list(array.shape) for i, array in enumerate(state.history)}
     return {"kind": "a solver's state", "iter": state.iter, "learned_net": state.learned_net,
             "current_step": state.current_step, "tensors": history}
 
 
-def _blob(path, input_size):
+def _blob(path: FilePath, input_size: Size | None) -> Found:
     return {"kind": "one blob, such as a mean", "tensors": {"blob": list(read_blob(path).shape)}}
 
 
-def _unknown(found):
+def _unknown(found: Sequence[str]) -> list[str]:
     return [f"not known to Caffe 1.0: {line}" for line in found]
 
 
-KINDS = {".prototxt": _prototxt, ".pbtxt": _prototxt, ".safetensors": _safetensors, ".solverstate": _solverstate,
-         ".binaryproto": _blob}
+KINDS: dict[str, Callable[[FilePath, Size | None], Found]] = {
+    ".prototxt": _prototxt, ".pbtxt": _prototxt, ".safetensors": _safetensors, ".solverstate": _solverstate,
+    ".binaryproto": _blob,
+}

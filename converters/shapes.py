@@ -4,9 +4,9 @@ import torch
 
 from converters.caffe_pb2 import NetParameter
 from converters.errors import CaffeError
+from converters.formats.blob import Size
 from converters.net import CaffeNet
 
-Size = tuple[int, int]  # height, width
 # Layers that score or store what the net computes.
 AFTER_THE_NET = {"Accuracy", "HDF5Output", "Silence"}
 

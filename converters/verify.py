@@ -2,19 +2,24 @@
 
 import re
 import tempfile
+from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
+from converters.caffe_pb2 import NetParameter
 from converters.errors import CaffeError
-from converters.formats.blob import as_floats
-from converters.formats.caffemodel import read_caffemodel, write_caffemodel
+from converters.files import FilePath
+from converters.formats.blob import Blobs, Size, as_floats
+from converters.formats.caffemodel import Caffemodel, read_caffemodel, write_caffemodel
 from converters.formats.prototxt import write_prototxt
 from converters.net import CaffeNet
 from converters.pytorch.keys import state_dict
 from converters.pytorch.module_source import build_module, make_module
+from converters.pytorch.preprocessing import Preprocessing
 from converters.pytorch.weights import read_checkpoint
 from converters.shapes import infer_shapes
 
@@ -24,10 +29,11 @@ TOLERANCE = 1e-4  # of each blob's largest magnitude
 class Report:
     """The largest difference of each blob between two sides, and what was not compared and why."""
 
-    def __init__(self):
-        self.rows, self.uncompared = [], []
+    def __init__(self) -> None:
+        self.rows: list[tuple[str, str, str, bool]] = []  # sides, name, difference, does it differ
+        self.uncompared: list[tuple[str, str, str]] = []  # sides, name, reason
 
-    def compare(self, sides, name, source, written, tolerance=TOLERANCE):
+    def compare(self, sides: str, name: str, source: ArrayLike, written: ArrayLike, tolerance: float = TOLERANCE) -> None:
         """Note the largest difference of two arrays; another shape counts as infinite."""
         source, written = np.asarray(source), np.asarray(written)
         same_shape = source.shape == written.shape
@@ -36,32 +42,31 @@ class Report:
         # `not <=` also catches a difference that is not a number.
         self.rows.append((sides, name, f"{difference:.3g} of {largest:.3g}", not difference <= tolerance * largest))
 
-    def skip(self, sides, name, reason):
+    def skip(self, sides: str, name: str, reason: str) -> None:
         self.uncompared.append((sides, name, reason))
 
-    def lines(self):
+    def lines(self) -> list[str]:
         """A line for each comparison, and one for each that could not be made."""
         compared = [f"{sides:24} {name:30} {difference}{'  DIFFERS' if bad else ''}"
                     for sides, name, difference, bad in self.rows]
         return compared + [f"{sides:24} {name:30} not compared: {reason}" for sides, name, reason in self.uncompared]
 
-    def check(self):
+    def check(self) -> None:
         """Raise CaffeError if anything differs."""
         if bad := [f"{name} ({sides})" for sides, name, _, is_bad in self.rows if is_bad]:
             raise CaffeError(f"verification failed: {len(bad)} of {len(self.rows)} comparisons differ, first {bad[0]}")
 
 
-def verify_weights(model, path, input_size=None):
+def verify_weights(model: Caffemodel, path: FilePath, input_size: Size | None = None) -> Report:
     """Compare the weights file `path` with the `Caffemodel` that it was written from; a Report.
 
     Every blob must be the same, bit for bit. Where the net is described in full, its layers as OpenCV computes them from
     that description and these weights are compared with CaffeNet's.
     """
     report, path = Report(), Path(path)
+    written: Mapping[str, ArrayLike]
     if path.suffix in (".caffemodel", ".h5"):
-        written = read_caffemodel(path).blobs
-        source = {f"{name}/{i}": array for name, arrays in model.blobs.items() for i, array in enumerate(arrays)}
-        written = {f"{name}/{i}": array for name, arrays in written.items() for i, array in enumerate(arrays)}
+        source, written = _by_index(model.blobs), _by_index(read_caffemodel(path).blobs)
     else:
         source = state_dict(model.net, model.blobs)
         written = dict(np.load(path)) if path.suffix == ".npz" else read_checkpoint(path)
@@ -73,7 +78,12 @@ def verify_weights(model, path, input_size=None):
     return report
 
 
-def verify_module(net, path, input_size=None):
+def _by_index(blobs: Blobs) -> dict[str, np.ndarray]:
+    """{"<layer>/<index>": array}"""
+    return {f"{name}/{i}": array for name, arrays in blobs.items() for i, array in enumerate(arrays)}
+
+
+def verify_module(net: NetParameter, path: FilePath, input_size: Size | None = None) -> Report:
     """Compare the module in the source file `path` with the CaffeNet of `net`, on random weights; a Report."""
     report = Report()
     caffe, shapes = infer_shapes(net, input_size)
@@ -93,7 +103,8 @@ def verify_module(net, path, input_size=None):
     return report
 
 
-def verify_onnx(net, blobs, path, input_size=None, preprocessing=None):
+def verify_onnx(net: NetParameter, blobs: Blobs, path: FilePath, input_size: Size | None = None,
+                preprocessing: Preprocessing | None = None) -> Report:
     """Compare the ONNX file `path` in onnxruntime, and OpenCV on the weights, with CaffeNet, layer by layer; a Report."""
     report, sides = Report(), "CaffeNet, onnxruntime"
     caffe, shapes = infer_shapes(net, input_size)
@@ -101,7 +112,7 @@ def verify_onnx(net, blobs, path, input_size=None, preprocessing=None):
     given = {name: image.numpy() for name, image in inputs.items()}
     if preprocessing is not None:  # the graph makes the net's input of an image: undo that for what is given to it
         ((name, image),) = given.items()
-        mean = np.float32(preprocessing.mean or (0,))[:, None, None]
+        mean = np.asarray(preprocessing.mean or (0,), np.float32)[:, None, None]
         image = image / np.float32(1 if preprocessing.scale is None else preprocessing.scale) + mean
         given = {name: np.ascontiguousarray(image[:, ::-1] if preprocessing.channels == "bgr" else image)}
     _note_left_out(report, sides, net, caffe)
@@ -119,7 +130,7 @@ def verify_onnx(net, blobs, path, input_size=None, preprocessing=None):
     return report
 
 
-def caffe_blobs(net, blobs, inputs):
+def caffe_blobs(net: NetParameter, blobs: Blobs, inputs: Mapping[str, torch.Tensor]) -> dict[str, np.ndarray]:
     """{name: array} of all blobs that a CaffeNet of the NetParameter `net` computes."""
     caffe = CaffeNet(net)
     caffe.copy_from(blobs)
@@ -128,15 +139,16 @@ def caffe_blobs(net, blobs, inputs):
         return {name: blob.numpy() for name, blob in caffe.forward_blobs(inputs, names).items()}
 
 
-def random_inputs(caffe, shapes, seed=0):
+def random_inputs(caffe: CaffeNet, shapes: Mapping[str, tuple[int, ...]], seed: int = 0) -> dict[str, torch.Tensor]:
     """{input: tensor} of standard normal numbers, in the inputs' order."""
     generator = torch.Generator().manual_seed(seed)
     return {name: torch.randn(shapes[name], generator=generator) for name in caffe.inputs if name in shapes}
 
 
-def random_blobs(caffe, seed=0):
+def random_blobs(caffe: CaffeNet, seed: int = 0) -> dict[str, list[np.ndarray]]:
     """{layer: [array, ...]} for a CaffeNet on the meta device: weights that keep what passes through in its range."""
-    generator, found = np.random.default_rng(seed), {}
+    generator = np.random.default_rng(seed)
+    found: dict[str, list[np.ndarray]] = {}
     for name, tensors in caffe.params.items():
         found[name] = []
         for blob_name, tensor in zip(caffe.layers[name].blob_names, tensors, strict=True):
@@ -146,14 +158,14 @@ def random_blobs(caffe, seed=0):
     return found
 
 
-def _note_left_out(report, sides, net, caffe):
+def _note_left_out(report: Report, sides: str, net: NetParameter, caffe: CaffeNet) -> None:
     kept = {layer.name for layer in caffe.param.layer}
     for layer in net.layer:
         if layer.name not in kept:
             report.skip(sides, layer.name, f"{layer.type} is not part of the net that is run on an image")
 
 
-def _run_onnx(path, inputs, names):
+def _run_onnx(path: FilePath, inputs: Mapping[str, np.ndarray], names: Iterable[str]) -> dict[str, np.ndarray]:
     """{name: array} of those values of an ONNX graph that bear a name of `names`."""
     import onnx
     import onnxruntime
@@ -168,7 +180,7 @@ def _run_onnx(path, inputs, names):
     return dict(zip(names, session.run(names, inputs), strict=True))
 
 
-def _with_opencv(report, net, blobs, input_size):
+def _with_opencv(report: Report, net: NetParameter, blobs: Blobs, input_size: Size | None) -> None:
     """Compare OpenCV's Caffe importer with CaffeNet on the same description and weights."""
     sides = "CaffeNet, OpenCV"
     cv2 = __import__("cv2") if find_spec("cv2") else None

@@ -38,7 +38,7 @@ def describe(net, size=None):
             param.name, param.type,
             shapes[param.bottom[0]][2:] if getattr(layer, "is_global", False) else getattr(layer, "kernel", None),
             getattr(layer, "stride", None), getattr(layer, "pad", None), top, _field(caffe.param, param.top[0]),
-            sum(blob.numel() for blob in layer.blobs()), multiply_adds(param, layer, shapes)))
+            sum(blob.numel() for blob in layer.blobs()), multiply_adds(param, layer.blobs(), shapes)))
     return rows
 
 

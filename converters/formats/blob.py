@@ -27,6 +27,7 @@ from converters.formats.wire import (
 )
 
 Blobs = Mapping[str, Sequence[np.ndarray]]  # {layer name: its blobs, in Caffe's order}
+Size = tuple[int, int]  # an image's height and width
 MAX_AXES = 32  # blob.hpp, kMaxBlobAxes
 MAX_COUNT = 2**31 - 1  # blob.cpp, Reshape
 MAX_FIELDS = 64  # a blob has nine kinds of field, and a writer packs its floats into one piece or into none

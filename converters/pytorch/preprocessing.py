@@ -1,8 +1,10 @@
 """How an image becomes a net's input. Caffe keeps that in data layers and scripts; here it travels with the weights."""
 
 import json
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from converters.errors import CaffeError, CaffeFileError
 from converters.files import FilePath
@@ -43,9 +45,9 @@ def read_metadata(path: FilePath) -> Preprocessing:
     return from_metadata(read_header(path).metadata, path)
 
 
-def from_metadata(metadata, path):
+def from_metadata(metadata: Mapping[str, str], path: FilePath) -> Preprocessing:
     """The `Preprocessing` in a safetensors file's metadata, {name: text}; other names are not looked at."""
-    values = {}
+    values: dict[str, Any] = {}
     for name, is_valid in VALID.items():
         if name not in metadata:
             continue
@@ -59,29 +61,29 @@ def from_metadata(metadata, path):
     return Preprocessing(**values)
 
 
-def mean_of(path):
+def mean_of(path: FilePath) -> tuple[float, ...]:
     """The mean of each channel in a mean.binaryproto (1xCxHxW), a tuple: what Caffe's classifiers subtract.
 
     The image in the file has one size, the nets' inputs another; see examples/cpp_classification, SetMean.
     """
-    from converters.formats.blob import read_blob
+    from converters.formats.blob import dims_text, read_blob
 
     mean = read_blob(path)
     if mean.ndim < 3:
-        raise CaffeError(f"{path}: a mean has the axes 1xCxHxW, not {'x'.join(map(str, mean.shape))}")
+        raise CaffeError(f"{path}: a mean has the axes 1xCxHxW, not {dims_text(mean.shape)}")
     mean = mean.reshape(mean.shape[-3], -1).mean(1, dtype=float)
     return tuple(round(float(value), 5) for value in mean)
 
 
-def _is_number(value):
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _is_list_of(is_valid):
+def _is_list_of(is_valid: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and all(map(is_valid, value))
 
 
-VALID = {
+VALID: dict[str, Callable[[Any], bool]] = {
     "mean": _is_list_of(_is_number),
     "channels": lambda value: value in ORDERS,
     "scale": _is_number,

@@ -1,23 +1,30 @@
 """Weights out of Caffe's containers and into PyTorch's, and back, by the suffix of what is written."""
 
 import zipfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from converters.errors import CaffeError, CaffeFileError
-from converters.files import atomic_write
+from converters.errors import CaffeError, CaffeFileError, counted
+from converters.files import FilePath, atomic_write
 from converters.formats.blob import as_floats, dims_text
-from converters.formats.caffemodel import TYPES, read_caffemodel, write_caffemodel
+from converters.formats.caffemodel import TYPES, Caffemodel, read_caffemodel, write_caffemodel
 from converters.formats.prototxt import format_prototxt, read_prototxt
 from converters.formats.wire import check_file
 from converters.pytorch.keys import has_blobs, state_dict
 from converters.pytorch.preprocessing import Preprocessing
 
+if TYPE_CHECKING:  # what reads and writes Caffe's files does without torch
+    import torch
+
+    from converters.net import CaffeNet
+
 ORDER = ("weight", "running_mean", "running_var", "scale_factor", "bias")  # of a layer's blobs
 
 
-def read_weights(source, prototxt=None, aligned=True):
+def read_weights(source: FilePath, prototxt: FilePath | None = None, aligned: bool = True) -> tuple[Caffemodel, list[str]]:
     """The caffemodel `source` to be written as something else: (`Caffemodel`, remarks, one line each).
 
     prototxt: the description to go by where the file has none (HDF5) or another one; blobs of layers it lacks are left out.
@@ -26,7 +33,7 @@ def read_weights(source, prototxt=None, aligned=True):
     model = read_caffemodel(source, aligned)
     remarks = [f"not known to Caffe 1.0: {line}" for line in model.unknown]
     if prototxt:
-        unknown = []
+        unknown: list[str] = []
         model.net = read_prototxt(prototxt, unknown)
         remarks += [f"not known to Caffe 1.0: {prototxt}: {line}" for line in unknown]
         names = {layer.name: has_blobs(layer) for layer in model.net.layer}
@@ -41,13 +48,13 @@ def read_weights(source, prototxt=None, aligned=True):
     return model, remarks
 
 
-def set_blob(model, place, path):
+def set_blob(model: Caffemodel, place: str, path: FilePath) -> None:
     """Put the array of a .npy file in the place of a blob of `model`; `place` is "<layer>/<index>".
 
     A blob that is there keeps its shape, and the array must have as many numbers; one more blob may be added.
     """
-    layer, _, index = place.rpartition("/")
-    if layer not in (known.name for known in model.net.layer) or not index.isdecimal():
+    layer, _, number = place.rpartition("/")
+    if layer not in (known.name for known in model.net.layer) or not number.isdecimal():
         raise CaffeError(f"cannot set '{place}': give LAYER/INDEX of a layer in the net, as in conv1/0")
     check_file(path)
     try:
@@ -56,9 +63,9 @@ def set_blob(model, place, path):
         raise CaffeFileError(path, f"cannot be read as one array (.npy): {' '.join(str(error).split())}") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
         raise CaffeFileError(path, "is not one array of numbers (.npy)")
-    arrays, index = list(model.blobs.get(layer, ())), int(index)
+    arrays, index = list(model.blobs.get(layer, ())), int(number)
     if index > len(arrays):
-        raise CaffeError(f"cannot set '{place}': layer '{layer}' has {len(arrays)} blobs")
+        raise CaffeError(f"cannot set '{place}': layer '{layer}' has {counted(len(arrays), 'blob')}")
     if index < len(arrays) and array.size != arrays[index].size:
         raise CaffeError(f"{path} has shape {dims_text(array.shape)}, but blob {place} {dims_text(arrays[index].shape)}")
     shape = arrays[index].shape if index < len(arrays) else array.shape
@@ -66,7 +73,7 @@ def set_blob(model, place, path):
     model.blobs[layer] = arrays
 
 
-def write_weights(target, model, preprocessing=None):
+def write_weights(target: FilePath, model: Caffemodel, preprocessing: Preprocessing | None = None) -> None:
     """Write a `Caffemodel` by the suffix of `target`.
 
     .safetensors, .pt (plain tensors, for torch.load with weights_only=True) and .npz hold the keys of CaffeNet's
@@ -80,13 +87,13 @@ def write_weights(target, model, preprocessing=None):
     WRITERS[target.suffix](target, model, preprocessing)
 
 
-def check_target(target):
+def check_target(target: FilePath) -> None:
     """Raise CaffeError unless weights can be written to a file of that name."""
     if Path(target).suffix not in WRITERS:
         raise CaffeError(f"{target}: weights are written as {', '.join(WRITERS)}; choose one of these suffixes")
 
 
-def read_checkpoint(path):
+def read_checkpoint(path: FilePath) -> dict[str, "torch.Tensor"]:
     """{key: tensor} of a .safetensors, or of a .pt or the "state_dict" or "model" in it, read with weights_only=True."""
     import torch
     from safetensors import SafetensorError
@@ -115,14 +122,14 @@ def read_checkpoint(path):
     return state
 
 
-def read_blobs(path):
+def read_blobs(path: FilePath) -> dict[str, list[np.ndarray]]:
     """{layer: [array, ...]} of a caffemodel of any kind, or of a .safetensors or .pt with the keys of CaffeNet's state_dict.
 
     Layers bear their names as in the keys, dots as underscores.
     """
     if Path(path).suffix not in (".safetensors", ".pt"):
         return read_caffemodel(path).blobs
-    blobs = {}
+    blobs: dict[str, dict[str, np.ndarray]] = {}
     for key, tensor in read_checkpoint(path).items():
         layer, dot, name = key.rpartition(".")
         if not dot or name not in ORDER:
@@ -131,7 +138,7 @@ def read_blobs(path):
     return {layer: [arrays[name] for name in sorted(arrays, key=ORDER.index)] for layer, arrays in blobs.items()}
 
 
-def blobs_of(net, state, path):
+def blobs_of(net: "CaffeNet", state: Mapping[str, "torch.Tensor"], path: FilePath) -> dict[str, list[np.ndarray]]:
     """{layer: [float32 array, ...]} for `net`, a CaffeNet, of its state_dict; `path` is where it is from, for errors.
 
     Every key of the net must be there, and no other, in its shape.
@@ -142,7 +149,7 @@ def blobs_of(net, state, path):
         for blob_name, blob in zip(layer.blob_names, layer.blobs(), strict=True):
             key = f"{name.replace('.', '_')}.{blob_name}"
             if key not in state:
-                raise CaffeFileError(path, f"has no '{key}', which the net wants; is it a checkpoint of this net?")
+                raise CaffeFileError(path, f"has no '{key}', which the net needs; is it a checkpoint of this net?")
             left.pop(key, None)
             if blob is not None and blob.shape != state[key].shape:
                 raise CaffeFileError(path, f"has shape {dims_text(state[key].shape)}, the net {dims_text(blob.shape)}", key)
@@ -155,11 +162,11 @@ def blobs_of(net, state, path):
     return blobs
 
 
-def _write_caffe(path, model, preprocessing):
+def _write_caffe(path: Path, model: Caffemodel, preprocessing: Preprocessing) -> None:
     write_caffemodel(path, model.net, model.blobs)
 
 
-def _write_safetensors(path, model, preprocessing):
+def _write_safetensors(path: Path, model: Caffemodel, preprocessing: Preprocessing) -> None:
     from converters.pytorch.safetensors_file import write_safetensors
 
     metadata = preprocessing.metadata()
@@ -168,7 +175,7 @@ def _write_safetensors(path, model, preprocessing):
     write_safetensors(path, state_dict(model.net, model.blobs), metadata)
 
 
-def _write_pt(path, model, preprocessing):
+def _write_pt(path: Path, model: Caffemodel, preprocessing: Preprocessing) -> None:
     import torch
 
     tensors = {key: torch.from_numpy(array) for key, array in state_dict(model.net, model.blobs).items()}
@@ -180,10 +187,12 @@ def _write_pt(path, model, preprocessing):
             raise CaffeFileError(path, f"cannot be written; is there room for it? ({reason})") from None
 
 
-def _write_npz(path, model, preprocessing):
+def _write_npz(path: Path, model: Caffemodel, preprocessing: Preprocessing) -> None:
     with atomic_write(path) as temporary:
         np.savez(temporary, **state_dict(model.net, model.blobs))
 
 
-WRITERS = {".safetensors": _write_safetensors, ".pt": _write_pt, ".npz": _write_npz, ".caffemodel": _write_caffe,
-           ".h5": _write_caffe}
+WRITERS: dict[str, Callable[[Path, Caffemodel, Preprocessing], None]] = {
+    ".safetensors": _write_safetensors, ".pt": _write_pt, ".npz": _write_npz, ".caffemodel": _write_caffe,
+    ".h5": _write_caffe,
+}
