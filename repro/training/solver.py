@@ -5,6 +5,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from scipy.special import expit
@@ -191,7 +192,7 @@ class Solver:
         multistep = param.lr_policy == "multistep"
         return taken + (multistep and taken < len(param.stepvalue) and self.iter >= param.stepvalue[taken])
 
-    def feed_state(self):
+    def feed_state(self) -> Any:
         """The feed's state_dict, or None where it keeps none."""
         return self.feed.state_dict() if hasattr(self.feed, "state_dict") else None
 
@@ -203,7 +204,7 @@ class Solver:
         """Go on from a snapshot, as if never stopped. Raises CaffeFileError for one of another net, or a damaged one."""
         snapshots.read(path, self)
 
-    def go_on(self, iteration, current_step, losses, feed_state):
+    def go_on(self, iteration: int, current_step: int, losses: Iterable[float], feed_state: Any) -> None:
         """Take over what a snapshot says beside its tensors; the feed comes first, which may refuse."""
         if feed_state is not None and hasattr(self.feed, "load_state_dict"):
             self.feed.load_state_dict(feed_state)

@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from importlib import metadata
+from typing import get_overloads
 
 import click
 import pytest
@@ -23,6 +24,7 @@ from converters.errors import did_you_mean, instead
 from repro.cli import TASKS, main
 
 ROWS, COLUMNS = 24, 80
+PACKAGES = "converters", "surgery", "reference", "repro"
 
 
 def test_help_fits_a_screen_and_groups_by_task():
@@ -121,15 +123,29 @@ def test_json(voc_set, fcn_weights):
     assert printed("inspect", fcn_weights())["layers"][0]["name"] == "input"
 
 
-def test_what_others_call_is_documented_and_annotated():
-    for package in (converters, surgery, reference, repro):
-        for name in package.__all__:
-            thing = getattr(package, name)
-            assert inspect.ismodule(thing) or inspect.getdoc(thing), name
-            if inspect.isfunction(thing) and name != "convolutionize":  # annotated in its overloads
-                signature = inspect.signature(thing)
-                kinds = [signature.return_annotation, *(one.annotation for one in signature.parameters.values())]
-                assert inspect.Signature.empty not in kinds, f"{package.__name__}.{name}{signature}"
+def functions(thing):
+    """A function, or each of its overloads; of a class its public methods and properties, inherited ones of ours too."""
+    if inspect.isfunction(thing):
+        return get_overloads(thing) or [thing]
+    found = [member for cls in getattr(thing, "__mro__", ()) if cls.__module__.partition(".")[0] in PACKAGES
+             for name, member in vars(cls).items() if not name.startswith("_") or name in ("__init__", "__call__")]
+    found = [getattr(member, "fget", None) or getattr(member, "func", None) or member for member in found]
+    # What dataclasses and named tuples make has no source.
+    return [member for member in found if inspect.isfunction(member) and member.__code__.co_filename.startswith(str(ROOT))]
+
+
+@pytest.mark.parametrize("package", [converters, surgery, reference, repro], ids=lambda package: package.__name__)
+def test_what_others_call_is_documented_and_annotated(package):
+    for name in package.__all__:
+        thing = getattr(package, name)
+        assert inspect.ismodule(thing) or inspect.getdoc(thing), name
+        for function in functions(thing) if name != "Layer" else ():
+            signature = inspect.signature(function)
+            given = {one.name: one.annotation for one in signature.parameters.values() if one.name != "self"}
+            if function.__name__ != "__init__":
+                given["return"] = signature.return_annotation
+            missing = [part for part, annotation in given.items() if annotation is inspect.Signature.empty]
+            assert not missing, f"{package.__name__}.{name}: {function.__qualname__}{signature} says nothing of {missing}"
 
 
 def commands_of(command, words=("repro",)):
