@@ -1,6 +1,7 @@
 """Take the docs' pictures of the report and of the local page: `make screenshots RUN=runs/voc-fcn8s`.
 
-Each is taken 1280 and 390 pixels wide, in Chromium (the extra `browser`, and `apt-get install chromium`).
+Report and page are made by the checkout that this file lies in. Each is taken 1280 and 390 pixels wide, in Chromium (the
+extra `browser`, and `apt-get install chromium`).
 """
 
 import shutil
@@ -11,12 +12,13 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).resolve().parents[1]
+PROGRAM = [sys.executable, "-m", "repro"]  # run in ROOT, it is the checkout's, whatever is installed
 WIDTHS = {1280: 1000, 390: 844}  # and heights
 
 
-def report(page, run):
-    page.goto((run / "report.html").absolute().as_uri())
+def report(page, html):
+    page.goto(html.as_uri())
     page.get_by_role("button", name="8s").click()
     page.locator("section:has(.all)").evaluate("section => section.scrollIntoView()")
 
@@ -28,17 +30,18 @@ def local(page, address, photograph):
 
 
 def main(run):
-    command = [sys.executable, "-m", "repro", "serve", run, "--port", "0"]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    html = run / "report.html"
+    subprocess.run([*PROGRAM, "report", run, "-o", html], cwd=ROOT, check=True)
+    server = subprocess.Popen([*PROGRAM, "serve", run, "--port", "0"], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         address, photograph = server.stdout.readline().split()[0], sorted((run / "pictures").glob("*.jpg"))[0]
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             for width, height in WIDTHS.items():
-                for name, show, *what in ("report", report, run), ("serve", local, address, photograph):
+                for name, show, *what in ("report", report, html), ("serve", local, address, photograph):
                     page = browser.new_page(viewport={"width": width, "height": height})
                     show(page, *what)
-                    path = HERE / f"{name}-{width}.png"
+                    path = ROOT / "docs" / f"{name}-{width}.png"
                     page.screenshot(path=path)
                     Image.open(path).convert("P", palette=Image.Palette.ADAPTIVE).save(path, optimize=True)
                     page.close()
@@ -48,4 +51,4 @@ def main(run):
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]).resolve())
