@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # opencv and onnx are large, and only some tests need them: .ci/run adds them, others skip those tests.
 EXTRAS ?= dev
 
-.PHONY: install peers test opencv5 fuzz lint docs layer-table architecture screenshots dist reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s miniature-classifier miniature-table paper proto clean
+.PHONY: install peers test quick test-lowest opencv5 fuzz lint docs layer-table architecture screenshots dist reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s miniature-classifier miniature-table paper proto clean
 .DEFAULT_GOAL := install
 
 install: $(INSTALLED)
@@ -24,6 +24,21 @@ peers: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(TESTS)
+
+# What to run while one works: under a minute on two cores. It leaves out the tests that are marked slow; `make test` has all.
+quick: $(INSTALLED)
+	$(BIN)/python -m pytest -q -m 'not slow' $(TESTS)
+
+# All tests in the lowest versions that setup.cfg allows, in an environment of their own. No part of CI: the registry's torch
+# 2.6 brings CUDA along (3 GB to fetch), and the tests take as long as `make test`. TESTS=tests/converters for some of them.
+LOWEST := $(VENV)-lowest
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest $(TESTS)
+$(LOWEST)/.installed: setup.cfg tests/lowest.py
+	$(PYTHON) -m venv $(LOWEST)
+	$(PYTHON) tests/lowest.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/pip install --quiet --disable-pip-version-check --constraint $(LOWEST)/constraints.txt --editable '.[dev]'
+	@touch $@
 
 # OpenCV 5, in an environment of its own beside the 4 that reads Caffe's files: some tests compare with it.
 OPENCV5 := $(VENV)-opencv5
@@ -91,4 +106,4 @@ proto: $(INSTALLED)
 	$(VENV)-proto/bin/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. converters/caffe.proto
 
 clean:
-	rm -rf $(VENV) $(VENV)-proto $(OPENCV5) build *.egg-info .pytest_cache .ruff_cache .mypy_cache site dist
+	rm -rf $(VENV) $(VENV)-proto $(OPENCV5) $(LOWEST) build *.egg-info .pytest_cache .ruff_cache .mypy_cache site dist
