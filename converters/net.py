@@ -172,7 +172,7 @@ class CaffeNet(nn.Module):
         unknown = [name for name, shape in shapes.items() if not shape]
         if unknown:
             raise CaffeError(f"net '{self.param.name}': no shape is declared for input {', '.join(unknown)}; give one")
-        if wrong := [f"'{name}' has the shape {shape}" for name, shape in shapes.items() if min(shape) < 0]:
+        if wrong := [f"'{name}' has shape {dims_text(shape)}" for name, shape in shapes.items() if min(shape) < 0]:
             raise CaffeError(f"net '{self.param.name}': input {wrong[0]}; no axis is negative")
         blobs = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
         found = {name: tuple(blob.shape) for name, blob in blobs.items()}

@@ -9,6 +9,7 @@ import torch
 from converters.caffe_pb2 import FillerParameter
 from converters.errors import CaffeError
 from converters.files import FilePath
+from converters.formats.blob import dims_text
 from converters.formats.caffemodel import read_caffemodel
 from converters.layers.fillers import fill
 from converters.net import CaffeNet, same_shape
@@ -29,7 +30,7 @@ class TransplantReport:
     def table(self) -> str:
         """The report as text, a line for each layer and what happened to it."""
         rows = [(name, "copied", "") for name in self.copied]
-        rows += [(name, "coerced", f"blob {i}: {_dims(old)} to {_dims(new)}") for name, i, old, new in self.coerced]
+        rows += [(name, "coerced", f"blob {i}: {dims_text(old)} to {dims_text(new)}") for name, i, old, new in self.coerced]
         rows += [(name, "dropped", why) for name, why in self.dropped]
         dropped = {name for name, _ in self.dropped}
         rows += [(name, "untouched", "no weights in the source") for name in self.untouched if name not in dropped]
@@ -61,7 +62,8 @@ def transplant(target: CaffeNet, source: Source, suffix: str = "") -> Transplant
         pairs = list(zip(map(torch.as_tensor, arrays), blobs, strict=False))
         misfit = next((pair for pair in pairs if pair[0].numel() != pair[1].numel()), None)
         if misfit:
-            report.dropped.append((name, f"{_dims(misfit[0].shape)} in the source does not fit {_dims(misfit[1].shape)}"))
+            source_dims, target_dims = (dims_text(blob.shape) for blob in misfit)
+            report.dropped.append((name, f"{source_dims} in the source does not fit {target_dims}"))
             continue
         coerced = [(name, i, tuple(old.shape), tuple(new.shape))
                    for i, (old, new) in enumerate(pairs) if not same_shape(old.shape, new.shape)]
@@ -112,8 +114,8 @@ def expand_score(target: CaffeNet, target_layer: str, source: Source, source_lay
     """
     for new, old in _paired(target, target_layer, source, source_layer, "expand"):
         if old.shape[0] > new.shape[0] or old.shape[1:] != new.shape[1:]:
-            raise CaffeError(f"cannot expand '{source_layer}' of {_dims(old.shape)} into '{target_layer}' of "
-                             f"{_dims(new.shape)}: only the number of classes may grow")
+            raise CaffeError(f"cannot expand '{source_layer}' of {dims_text(old.shape)} into '{target_layer}' of "
+                             f"{dims_text(new.shape)}: only the number of classes may grow")
         new[: old.shape[0]] = old
 
 
@@ -128,8 +130,8 @@ def expand_input(target: CaffeNet, target_layer: str, source: Source, source_lay
             new.copy_(old)
             continue
         if old.ndim != 4 or new.ndim != 4 or old.shape[1] > new.shape[1] or old[:, 0].shape != new[:, 0].shape:
-            raise CaffeError(f"cannot widen '{source_layer}' of {_dims(old.shape)} to '{target_layer}' of "
-                             f"{_dims(new.shape)}: only the number of input channels may grow")
+            raise CaffeError(f"cannot widen '{source_layer}' of {dims_text(old.shape)} to '{target_layer}' of "
+                             f"{dims_text(new.shape)}: only the number of input channels may grow")
         new[:, : old.shape[1]] = old
         new[:, old.shape[1] :] = old.mean(1, keepdim=True)
 
@@ -148,7 +150,3 @@ def _blobs(source):
     if isinstance(source, Mapping):
         return source
     return source.params if isinstance(source, CaffeNet) else read_caffemodel(source).blobs
-
-
-def _dims(shape):
-    return "x".join(map(str, shape)) or "a scalar"

@@ -152,12 +152,12 @@ def _check_shape(shape: Sequence[int], count: int, where: str, unknown: list[str
         hint = f" (a fork's {', '.join(unknown)} may hold them)" if unknown and not count else ""
         raise Malformed(f"the shape {dims_text(shape)} needs {prod(shape)} floats, but {count} are there{hint}", where)
     if prod(max(dim, 1) for dim in shape) > MAX_COUNT:  # beside an axis of none, others may be of any size
-        raise Malformed(f"the shape {dims_text(shape)} is of more numbers than a blob of Caffe's may hold", where)
+        raise Malformed(f"the shape {dims_text(shape)} has more numbers than a blob of Caffe's may hold", where)
 
 
 def dims_text(shape: Sequence[int]) -> str:
-    """A shape as Caffe's logs write it: 64x3x3x3."""
-    return "x".join(map(str, shape)) or "of a scalar"
+    """A shape as every message and table here writes it, after Caffe's: 64x3x3x3, and () where there are no axes."""
+    return "x".join(map(str, shape)) or "()"
 
 
 def as_floats(array: ArrayLike) -> np.ndarray:

@@ -8,6 +8,7 @@ from PIL import ExifTags, Image
 
 from converters.errors import CaffeError, CaffeFileError
 from converters.files import FilePath, atomic_write
+from converters.formats.blob import dims_text
 
 VOID = 255  # the label of a pixel that is neither trained on nor scored
 
@@ -97,7 +98,8 @@ def save_labels(path, labels):
     """Write a label map (integers 0 to 255, HxW) as a PNG with the VOC palette, whole or not at all."""
     labels = np.asarray(labels)
     if labels.ndim != 2 or labels.dtype.kind not in "iu":
-        raise CaffeError(f"{path}: a label map needs to be integers HxW, not {labels.dtype} of shape {labels.shape}")
+        raise CaffeError(f"{path}: a label map needs to be integers HxW, not {labels.dtype} of shape "
+                         f"{dims_text(labels.shape)}")
     if labels.size and not 0 <= labels.min() <= labels.max() <= 255:
         raise CaffeError(f"{path}: the labels run from {labels.min()} to {labels.max()}; a label image can hold 0 to 255")
     image = Image.fromarray(labels.astype(np.uint8))

@@ -4,6 +4,7 @@ import numpy as np
 from scipy.io import loadmat
 
 from converters.errors import CaffeFileError
+from converters.formats.blob import dims_text
 from repro.data.images import VOID
 
 
@@ -28,7 +29,7 @@ def read_label_mat(path, key):
     """Read the variable `key` as a label map, integers HxW. Whole numbers that are stored as floats are accepted."""
     labels = read_mat(path, key)
     if labels.ndim != 2 or labels.dtype.kind not in "iuf" or (labels % 1).any():
-        raise CaffeFileError(path, f"{key} is {labels.dtype} of shape {labels.shape}; it needs whole numbers HxW")
+        raise CaffeFileError(path, f"{key} is {labels.dtype} of shape {dims_text(labels.shape)}; it needs whole numbers HxW")
     return labels.astype(np.int64)
 
 

@@ -6,6 +6,7 @@ The release trains on it. Its train list overlaps VOC's own val list, but not se
 from pathlib import Path
 
 from converters.errors import CaffeFileError
+from converters.formats.blob import dims_text
 from repro.data.dataset import Dataset
 from repro.data.images import load_labels
 from repro.data.mat import read_mat
@@ -39,5 +40,6 @@ def read_sbd_labels(path):
     except (IndexError, KeyError, ValueError) as error:
         raise CaffeFileError(path, "GTcls has no Segmentation; is this one of SBD's cls/ files?") from error
     if labels.ndim != 2 or labels.dtype.kind not in "iu":
-        raise CaffeFileError(path, f"the Segmentation is {labels.dtype} of shape {labels.shape}; it needs integers HxW")
+        raise CaffeFileError(path, f"the Segmentation is {labels.dtype} of shape {dims_text(labels.shape)}; it needs "
+                                   "integers HxW")
     return labels

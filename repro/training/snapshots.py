@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 
 from converters import CaffeFileError, read_solverstate, write_caffemodel, write_solverstate
 from converters.files import atomic_write
+from converters.formats.blob import dims_text
 from converters.formats.solverstate import SolverState
 from repro import distributed
 
@@ -107,8 +108,8 @@ def _require_match(path, targets, sources):
         raise CaffeFileError(path, f"a snapshot of another net or solver type: {odd[0]} is on one side only")
     for name, target in targets.items():
         if target.numel() != sources[name].numel():
-            raise CaffeFileError(path, f"a snapshot of another net: its shape is {tuple(sources[name].shape)}, the net's "
-                                       f"{tuple(target.shape)}", name)
+            raise CaffeFileError(path, f"a snapshot of another net: its shape is {dims_text(sources[name].shape)}, "
+                                       f"the net's {dims_text(target.shape)}", name)
 
 
 @torch.no_grad()

@@ -76,7 +76,7 @@ def test_the_sound_one_is_sound(tmp_path):
 
 
 @pytest.mark.parametrize(("before", "after", "said"), [
-    ("dim: 6 dim: 6", "dim: 6 dim: -6", "input 'd' has the shape .2, 4, 6, -6."),
+    ("dim: 6 dim: 6", "dim: 6 dim: -6", "input 'd' has shape 2x4x6x-6"),
     ("kernel_size: 4", "kernel_size: 4294967295", "layer 'dc' .Deconvolution.: "),
     ("shape { dim: 2 dim: 3 }", "shape { dim: 2 dim: -3 }", "layer 'dd' .DummyData.: "),
     ('type: "Im2col" bottom: "lrn"', 'type: "Convolution"', "layer 'im' .Convolution.: "),

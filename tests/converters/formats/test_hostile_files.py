@@ -148,7 +148,7 @@ def shape(*dims):
         (shape(-3, -2) + header(5, 24) + bytes(24), "negative"),
         (shape(*[1] * 40) + header(5, 4) + bytes(4), "32 axes"),
         (shape(2, 3) + header(5, 20) + bytes(20), "needs 6 floats, but 5 are there"),
-        (shape(0, 1 << 40, 1 << 40), "of more numbers than a blob of Caffe's may hold"),
+        (shape(0, 1 << 40, 1 << 40), "has more numbers than a blob of Caffe's may hold"),
         (shape(2) + header(5, 7) + bytes(7), "no whole number"),
         (shape(1) + header(5, 1 << 40) + bytes(4), "claims 1099511627776 bytes"),
         (shape(1) + b"\x2d\0\0", "claims 4 bytes and 2 are left"),
