@@ -1,29 +1,34 @@
 """A net as a table, a line for each layer."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from converters.caffe_pb2 import NetParameter
 from converters.errors import CaffeError
+from converters.formats.blob import dims_text
 from converters.inspect import multiply_adds
 from converters.shapes import infer_shapes
 from surgery.coordinates import receptive_field
 
+Pair = tuple[int, int]
 
-class Row(NamedTuple):
+
+class LayerRow(NamedTuple):
     """One layer. Pairs are (height, width), None where the layer has no window; a receptive field of None: sees it all."""
 
     layer: str
     type: str
-    kernel: tuple | None
-    stride: tuple | None
-    pad: tuple | None
-    output: tuple  # the shape of its first top
-    receptive_field: tuple | None  # in pixels of the input, padding included
+    kernel: tuple[int, ...] | None
+    stride: Pair | None
+    pad: Pair | None
+    output: tuple[int, ...]  # the shape of its first top
+    receptive_field: Pair | None  # in pixels of the input, padding included
     parameters: int
     multiply_adds: int  # of a forward pass
 
 
-def describe(net, size=None):
-    """[Row, ...] of a NetParameter for images of `size`, (height, width), or the declared one.
+def describe(net: NetParameter, size: Pair | None = None) -> list[LayerRow]:
+    """[LayerRow, ...] of a NetParameter for images of `size`, (height, width), or the declared one.
 
     Left out are losses and the layers that work in place, which neither change a shape nor multiply.
     """
@@ -34,7 +39,7 @@ def describe(net, size=None):
             continue
         layer = caffe.layers[param.name]
         top = shapes[param.top[0]]
-        rows.append(Row(
+        rows.append(LayerRow(
             param.name, param.type,
             shapes[param.bottom[0]][2:] if getattr(layer, "is_global", False) else getattr(layer, "kernel", None),
             getattr(layer, "stride", None), getattr(layer, "pad", None), top, _field(caffe.param, param.top[0]),
@@ -42,10 +47,11 @@ def describe(net, size=None):
     return rows
 
 
-def format_table(rows):
+def format_table(rows: Sequence[LayerRow]) -> str:
     """The rows as text, in columns, with a line of totals."""
-    lines = [("layer", "type", "kernel", "stride", "pad", "output", "field", "parameters", "multiply-adds")]
-    lines += [(row.layer, row.type, _pair(row.kernel), _pair(row.stride), _pair(row.pad), "x".join(map(str, row.output)),
+    lines: list[tuple[str, ...]] = [
+        ("layer", "type", "kernel", "stride", "pad", "output", "field", "parameters", "multiply-adds")]
+    lines += [(row.layer, row.type, _pair(row.kernel), _pair(row.stride), _pair(row.pad), dims_text(row.output),
                _pair(row.receptive_field), _count(row.parameters), _count(row.multiply_adds)) for row in rows]
     lines.append(("total", *[""] * 6, _count(sum(row.parameters for row in rows)),
                   _count(sum(row.multiply_adds for row in rows))))
@@ -56,7 +62,7 @@ def format_table(rows):
         for line in lines)
 
 
-def _field(net, blob):
+def _field(net: NetParameter, blob: str) -> Pair | None:
     try:
         field = receptive_field(net, blob)
     except CaffeError:
@@ -64,11 +70,11 @@ def _field(net, blob):
     return field if isinstance(field, tuple) else (field, field)
 
 
-def _pair(values):
+def _pair(values: tuple[int, ...] | None) -> str:
     if values is None:
         return ""
     return str(values[0]) if values[0] == values[1] else f"{values[0]}x{values[1]}"
 
 
-def _count(number):
+def _count(number: int) -> str:
     return f"{number:,}" if number else ""

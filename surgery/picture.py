@@ -4,6 +4,7 @@ A step is an input, what changes the resolution, what joins several steps, a lay
 What lies between is counted in the box that it leads to, so that a residual net of 150 layers takes 30 boxes.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from html import escape
@@ -15,7 +16,7 @@ from converters.errors import CaffeError
 from converters.files import FilePath, atomic_write
 from converters.phase import filter_net
 from converters.shapes import inference_net
-from surgery.coordinates import coordinate_map
+from surgery.coordinates import CoordinateMap, coordinate_map
 
 BOX, GAP, MARGIN = (168, 46), (34, 22), 24  # pixels: width and height, the space between boxes, and around all of them
 LETTERS = 20, 32  # that a box has room for: in its name, and in a line below
@@ -26,6 +27,7 @@ COLORS = {"Input": "#e3e8ee", "Pooling": "#cfe0f4", "Convolution": "#d3ecd5", "I
 LEARNED = ("Convolution", "InnerProduct", "Scale", "Deconvolution")
 SIZE_ALONE = ("Crop", "PriorBox")  # layers whose second bottom lends its size alone
 
+Place = tuple[int, int]  # (x, y)
 Stride = tuple[Fraction, ...] | None  # (height, width) in pixels of the input; None where pixels have no place any more
 
 
@@ -53,12 +55,12 @@ def boxes(net: NetParameter) -> list[Box]:
     passed: dict[str, list[LayerParameter]] = {}  # {blob: the learned layers since}
     strides: dict[str, Stride] = {}
 
-    def add(blobs, box):
+    def add(blobs: Iterable[str], box: Box) -> None:
         found.append(box)
         for blob in blobs:
             origin[blob], passed[blob], strides[blob] = [box], [], box.stride
 
-    def add_input(blob):
+    def add_input(blob: str) -> None:
         add([blob], Box(blob, "Input", (Fraction(1), Fraction(1)), "", []))
 
     for layer in net.layer:
@@ -78,7 +80,7 @@ def boxes(net: NetParameter) -> list[Box]:
         joins = len({tuple(origin[bottom]) for bottom in bottoms}) > 1
         # A Permute or an unknown layer has no map either, but is no step of its own.
         ends = any(strides[bottom] for bottom in bottoms) and stride is None and layer.type in (*LEARNED, "Pooling")
-        changes = ends or step is not None and step.scale != (1, 1)
+        changes = ends or step is not None and step.scale != CoordinateMap().scale
         is_output = any(top not in taken for top in layer.top)
         if joins or changes or is_output or (layer.type == "Convolution" and layer.name.startswith("score")):
             add(layer.top, Box(layer.name, layer.type, stride, _note(layer, between), before))
@@ -138,7 +140,7 @@ def svg(net: NetParameter) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def _stride(step, before):
+def _stride(step: CoordinateMap | None, before: list[Stride]) -> Stride:
     """The stride of a layer's tops, from its coordinate map and the strides of its bottoms; None where one is not known."""
     known = [stride for stride in before if stride is not None]
     if step is None or not known or not all(step.scale):
@@ -147,7 +149,7 @@ def _stride(step, before):
     return tuple(pixels / scale for pixels, scale in zip(finest, step.scale, strict=True))
 
 
-def _note(layer, between):
+def _note(layer: LayerParameter, between: list[LayerParameter]) -> str:
     after = ", ".join(each.name for each in between)
     if len(after) > SHORT:
         kind = "convolution" if all(each.type == "Convolution" for each in between) else "layer"
@@ -167,7 +169,7 @@ def _note(layer, between):
     return f"{after}, {what}" if after else what
 
 
-def _lines(box):
+def _lines(box: Box) -> list[str]:
     """What stands below a box's name."""
     if box.stride is None:
         return [box.note] if box.note else []
@@ -175,9 +177,9 @@ def _lines(box):
     return [*([box.note] if box.note else []), f"stride {text}"]
 
 
-def _set_columns(steps):
+def _set_columns(steps: list[Box]) -> None:
     """Each box as far right as what follows allows, so that a skip's scores stand beside what they are added to."""
-    depth = {}
+    depth: dict[Box, int] = {}
     for box in steps:
         depth[box] = max((depth[before] + 1 for before in box.before), default=0)
     followed = {before for box in steps for before in box.before}
@@ -188,18 +190,19 @@ def _set_columns(steps):
             before.column = min(before.column, box.column - 1)
 
 
-def _rows(steps):
+def _rows(steps: list[Box]) -> dict[Box, int]:
     """{box: its row}: finer above, and below all what has no stride."""
     order = sorted({max(box.stride) for box in steps if box.stride is not None})
     return {box: order.index(max(box.stride)) if box.stride is not None else len(order) for box in steps}
 
 
-def _places(steps, rows):
+def _places(steps: list[Box], rows: dict[Box, int]) -> tuple[dict[Box, Place], int]:
     """({box: (x, y) of its corner}, where the lowest row ends); the boxes of one row and column stand below one another."""
-    cells = {}
+    cells: dict[tuple[int, int], list[Box]] = {}
     for box in steps:
         cells.setdefault((box.column, rows[box]), []).append(box)
-    place, top = {}, MARGIN
+    place: dict[Box, Place] = {}
+    top = MARGIN
     for row in range(max(rows.values()) + 1):
         here = {column: sorted(cell, key=_source) for (column, other), cell in cells.items() if other == row}
         for column, cell in here.items():
@@ -209,16 +212,16 @@ def _places(steps, rows):
     return place, top
 
 
-def _source(box):
+def _source(box: Box) -> int:
     """What comes from further left stands higher: a skip passes above the upsampled scores that it joins."""
     return min((before.column for before in box.before), default=0)
 
 
-def _color(box):
+def _color(box: Box) -> str:
     return COLORS.get(box.type, "#eeeeee")
 
 
-def _drawn(box, x, y):
+def _drawn(box: Box, x: int, y: int) -> str:
     middle, notes = x + BOX[0] / 2, _lines(box)
     text = "".join(f'<text x="{middle:g}" y="{y + 28 + 12 * i}" font-size="9.5" fill="#333" text-anchor="middle">'
                    f"{escape(_cut(note, LETTERS[1]))}</text>" for i, note in enumerate(notes))
@@ -228,17 +231,17 @@ def _drawn(box, x, y):
             f"{escape(_cut(box.name, LETTERS[0]))}</text>{text}</g>")
 
 
-def _cut(text, letters):
+def _cut(text: str, letters: int) -> str:
     return text if len(text) <= letters else f"{text[:letters - 1]}…"
 
 
-def _arrow(start, end, place):
+def _arrow(start: Box, end: Box, place: dict[Box, Place]) -> str:
     """From the right side of one box to the left side of another, behind no box that stands between."""
     (x0, top0), (x1, top1) = place[start], place[end]
     x0, y0, y1 = x0 + BOX[0], top0 + BOX[1] / 2, top1 + BOX[1] / 2
     bend = GAP[0] / 2
 
-    def free(y):
+    def free(y: float) -> bool:
         return not any(x0 < x < x1 and top - 2 < y < top + BOX[1] + 2 for x, top in place.values() if x + BOX[0] < x1)
 
     # Along the height of its start, of its end, or else in the gap above the lower one.
@@ -251,6 +254,6 @@ def _arrow(start, end, place):
     return f'<path d="{path}" fill="none" stroke="#555" stroke-width="1.4" marker-end="url(#tip)"/>'
 
 
-def _quoted(text):
+def _quoted(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -33,6 +33,13 @@ def test_what_is_asked_for_is_what_the_extras_install():
     assert extras["all"] == [f"caffe-fcn[{','.join(PACKAGES)}]"] and extras["dev"][0] == "caffe-fcn[all]"
 
 
+def test_the_lowest_versions_are_of_all_that_commands_need():
+    core, extras = configured()
+    pins = subprocess.run([sys.executable, ROOT / "tests" / "lowest.py"], capture_output=True, text=True, check=True).stdout
+    names = [line.partition("==")[0] for line in pins.splitlines()]
+    assert sorted(names) == sorted(core.union(*(extras[extra] for extra in PACKAGES)))
+
+
 def test_the_readme_says_what_each_is_for():
     core, extras = configured()
     rows = re.findall(r"^\| `([\w-]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
