@@ -186,7 +186,7 @@ def test_damaged_files_are_named(voc):
         ({"GTcls": np.zeros((30, 40), np.uint8)}, "GTcls has no Segmentation"),
         (
             {"GTcls": {"Segmentation": np.zeros((30, 40))}},
-            "the Segmentation is float64 of shape .30, 40.; it needs integers",
+            "the Segmentation is float64 of shape 30x40; it needs integers",
         ),
         (
             {"GTcls": {"Segmentation": np.full((30, 40), -1)}},
