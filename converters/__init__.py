@@ -7,7 +7,6 @@ used. `formats` holds Caffe's files, `pytorch` PyTorch's, `layers` the layers, a
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -45,14 +44,15 @@ def exports(package: str, homes: Mapping[str, Sequence[str]]) -> Exports:
     return find, lambda: sorted(home_of), sorted(home_of)
 
 
-class Moved(MetaPathFinder, Loader):
+class Moved:
     """An import finder: {old name of a module: its name today}, so that both give the same module."""
 
     def __init__(self, names: Mapping[str, str]):
         self.names = names
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
-        return ModuleSpec(name, self) if name in self.names else None
+        # It is no importlib.abc.Loader: that is slow to import, and this is imported by every command.
+        return ModuleSpec(name, self) if name in self.names else None  # type: ignore[arg-type]
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None
