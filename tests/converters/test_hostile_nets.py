@@ -54,6 +54,7 @@ def changed(text, kind, place, by):
     return text[: match.start()] + others[int(by * len(others))] + text[match.end() :]
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(change, max_size=3), size=st.sampled_from([None, (9, 7), (1, 1)]))
 def test_a_description_is_sound_or_refused(tmp_path, changes, size):

@@ -111,6 +111,7 @@ def test_every_layer(copied):
             assert_same(copied(net)(**inputs), net(**inputs))
 
 
+@pytest.mark.slow
 def test_another_process(net):
     inputs, before = inputs_of(net), net(**inputs_of(net))
     with torch.multiprocessing.get_context("spawn").Pool(1) as pool:

@@ -42,6 +42,7 @@ def net():
     return tested
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["eager", "aot_eager"])
 def test_compile(net, backend):
     torch._dynamo.reset()
@@ -49,6 +50,7 @@ def test_compile(net, backend):
     torch.testing.assert_close(compiled(data=X), net(data=X))
 
 
+@pytest.mark.slow
 def test_compiled_training(net):
     torch._dynamo.reset()
     training = converters.CaffeNet(NET, phase="train")
@@ -68,6 +70,7 @@ def test_export(net):
     torch.testing.assert_close(program.module()(data=X), net(data=X))
 
 
+@pytest.mark.slow
 def test_export_for_images_of_any_size(net):
     class Segmenter(torch.nn.Module):  # torch.export takes no dynamic shapes for keyword arguments alone
         def __init__(self):

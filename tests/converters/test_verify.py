@@ -48,6 +48,7 @@ def test_a_module_is_compared_layer_by_layer(formats, tmp_path):
     assert [line.split()[2] for line in lines if line.startswith("CaffeNet, tiny.py")] == ["prob"]
 
 
+@pytest.mark.slow
 def test_onnx_is_compared_layer_by_layer(formats, tmp_path):
     pytest.importorskip("onnxruntime")
     lines = repro("convert", "onnx", formats / "tiny_v2.caffemodel", "--prototxt", formats / "tiny_v2.prototxt",

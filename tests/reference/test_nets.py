@@ -57,6 +57,7 @@ def settings(layer):
     return str(layer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fcn", "classifier", "parameters", "conv_layers", "field"), [
     ("voc-fcn-alexnet", "caffenet", 57, 8, 355),
     ("voc-fcn32s", "vgg16", 134, 16, 404),

@@ -71,6 +71,7 @@ def works(*commands):
     return result.stdout
 
 
+@pytest.mark.slow
 def test_the_core_alone(voc_set, classifier, fcn_weights, tmp_path):
     net, weights = ("--net", "voc-fcn32s"), ("--weights", fcn_weights())
     said = works(
@@ -87,6 +88,7 @@ def test_the_core_alone(voc_set, classifier, fcn_weights, tmp_path):
     assert [word for word in ("conv1_1", "mean IU", "fuse_pool4", "voc2011", "md5:", "devices: ") if word not in said] == []
 
 
+@pytest.mark.slow
 def test_training_goes_on_without_tensorboard(voc_set, classifier, tmp_path):
     said = works(["train", "voc-fcn16s", "--scheme", "staged", "--data", voc_set, "--weights", classifier, "--width", WIDTH,
                  "--iterations", 1, "-o", tmp_path])
@@ -94,6 +96,7 @@ def test_training_goes_on_without_tensorboard(voc_set, classifier, tmp_path):
     assert (tmp_path / "voc-fcn16s" / "log.csv").exists() and list(tmp_path.rglob("tensorboard")) == []
 
 
+@pytest.mark.slow
 def test_a_run_without_its_figure_is_told_at_the_start_and_gets_it_later(voc_set, classifier, tmp_path):
     arguments = ["reproduce", "voc-fcn32s", "--data", voc_set, "--weights", classifier, "--width", WIDTH, "--iterations", 1,
                  "--run", tmp_path / "run"]
@@ -106,6 +109,7 @@ def test_a_run_without_its_figure_is_told_at_the_start_and_gets_it_later(voc_set
     assert (tmp_path / "run" / "figure.png").exists() and (tmp_path / "run" / "report.html").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "lacks", "extra"), [
     (["serve", "--weights", "voc-fcn32s=net.caffemodel"], ["bottle"], "serve"),
     (["fetch", "sbd", "--folder", "nowhere"], ["requests"], "fetch"),
@@ -117,6 +121,7 @@ def test_what_needs_an_extra_names_it(arguments, lacks, extra, tmp_path):
     assert f"needs {lacks[0]}: pip install 'caffe-fcn[{extra}]'" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_report_needs_no_matplotlib(small_run, tmp_path):
     arguments = ["report", small_run, "-o", tmp_path / "report.html"]
     assert without(["matplotlib"], arguments).returncode == 0

@@ -2,7 +2,7 @@
 
 OpenCV 5 lives in an environment of its own, since the one that reads Caffe's files is a 4; `make opencv5` makes it. The
 nets are narrow; WIDTH=1 has them as published (some minutes, and several GB of memory):
-`WIDTH=1 make opencv5 test TESTS=tests/converters/test_onnx.py`
+`WIDTH=1 make opencv5 test TESTS=tests/converters/pytorch/test_onnx.py`
 """
 
 import os
@@ -65,6 +65,7 @@ def images(exported):
         return [(image, caffe(data=image)) for image in map(torch.randn, shapes)]
 
 
+@pytest.mark.slow
 def test_onnxruntime_gives_the_same(exported, images):
     caffe, session, any_size = exported
     assert [put.name for put in session.get_inputs()] == ["data"]
@@ -98,6 +99,7 @@ def test_values_keep_the_blobs_names(exported, tmp_path):
     assert {top for layer in caffe.param.layer if layer.type in ("Convolution", "Pooling") for top in layer.top} <= values
 
 
+@pytest.mark.slow
 def test_preprocessing_goes_into_the_graph(golden, tmp_path):
     formats = golden / "formats"
     arguments = ["convert", "caffemodel", formats / "tiny_v2.caffemodel", "-o", tmp_path / "tiny.safetensors",
