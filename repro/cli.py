@@ -24,7 +24,7 @@ TASKS = {
     },
     "convert": {
         "convert": "turn Caffe's nets and weights to PyTorch's and back",
-        "inspect": "say what is in a file",
+        "inspect": "say what is in a file, and draw a net",
         "surgery": "make one net's weights from another's",
         "reference": "show and export the published nets",
     },

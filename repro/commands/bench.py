@@ -7,6 +7,9 @@ import click
 from repro.commands.options import Size, as_json, existing, threads
 from repro.extras import require
 
+trunk_width = click.option("--width", type=float, default=1.0, show_default=True,
+                           help="channels of the trunk, as a share of the published net's")
+
 
 @click.group()
 def command():
@@ -16,7 +19,8 @@ def command():
 @command.command()
 @click.argument("source", required=False, type=existing("file"))
 @click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="turns of each program")
-@click.option("--megabytes", type=click.IntRange(1), default=512, show_default=True, help="size of a file made for it")
+@click.option("--megabytes", type=click.IntRange(1), default=512, show_default=True,
+              help="size of the file that is made where no SOURCE is given")
 @as_json
 def convert(source, runs, megabytes, as_json):
     """Convert SOURCE, a caffemodel (or one made for it), beside `cp`, plain protobuf parsing and OpenCV.
@@ -33,9 +37,9 @@ def convert(source, runs, megabytes, as_json):
 @command.command()
 @click.option("--net", default="voc-fcn8s", show_default=True, help="a published net, filled with random weights")
 @click.option("--size", "sizes", type=Size(), multiple=True, default=["375x500"], show_default=True,
-              help="of the image; may be given several times")
+              help="height and width of the image; may be given several times")
 @click.option("--runs", type=click.IntRange(1), default=5, show_default=True, help="turns of each program")
-@click.option("--width", type=float, default=1.0, show_default=True, help="of the trunk, against the published one's")
+@trunk_width
 @click.option("--peers/--no-peers", default=True, help="also OpenCV and torchfcn, where `make peers` installed them")
 @click.option("--plot", type=click.Path(dir_okay=False), help="draw time and memory against the size here (.png)")
 @as_json
@@ -70,9 +74,9 @@ def infer(net, sizes, runs, width, peers, plot, as_json):
 
 
 @command.command()
-@click.option("--size", type=Size(), default="375x500", show_default=True, help="of the image")
+@click.option("--size", type=Size(), default="375x500", show_default=True, help="height and width of the image")
 @click.option("--runs", type=click.IntRange(1), default=3, show_default=True, help="iterations of each program")
-@click.option("--width", type=float, default=1.0, show_default=True, help="of the trunk, against the published one's")
+@trunk_width
 @click.option("--peers/--no-peers", default=True, help="also torchfcn, where `make peers` installed it")
 @as_json
 @threads
@@ -93,10 +97,10 @@ def train(size, runs, width, peers, as_json):
 
 
 @command.command()
-@click.option("--size", type=Size(), default="375x500", show_default=True, help="of the photographs")
+@click.option("--size", type=Size(), default="375x500", show_default=True, help="height and width of the photographs")
 @click.option("--images", type=click.IntRange(1), default=8, show_default=True, help="how many photographs")
 @click.option("--runs", type=click.IntRange(1), default=3, show_default=True, help="turns of each program")
-@click.option("--width", type=float, default=1.0, show_default=True, help="of the trunk, against the published one's")
+@trunk_width
 @click.option("--peers/--no-peers", default=True, help="also OpenCV and torchfcn, where `make peers` installed them")
 @as_json
 @threads

@@ -38,7 +38,7 @@ autocrop = click.option("--autocrop", is_flag=True,
 verify = click.option("--verify", is_flag=True, help="compare what was written with its source, layer by layer")
 preprocessing = with_options(
     click.option("--mean", type=Numbers(), help="mean of each channel, in the net's order, subtracted from the image"),
-    click.option("--mean-file", type=existing("file"), help="mean.binaryproto, of which the channels' means are taken"),
+    click.option("--mean-file", type=existing("file"), help="mean.binaryproto; the mean of each channel is taken from it"),
     click.option("--bgr/--rgb", default=None, help="the order of the channels that the net needs"),
     click.option("--scale", type=float, help="what the image is multiplied by once the mean is subtracted"),
     click.option("--classes", type=existing("file"), help="names of the classes, one a line"),
@@ -52,7 +52,7 @@ def command():
 
 @command.command()
 @click.argument("source", type=existing("file"))
-@click.option("--prototxt", type=existing("file"), help="the net's description, where it is not the file's own")
+@click.option("--prototxt", type=existing("file"), help="the net's description, where SOURCE holds none or another")
 @output("what to write, by its suffix: .safetensors, .pt, .npz, .h5, .caffemodel, .caffemodel.h5")
 @click.option("--set", "replaced", multiple=True, metavar="LAYER/INDEX=FILE.npy", help="put this array in place of a blob")
 @preprocessing

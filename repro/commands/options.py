@@ -61,8 +61,8 @@ class Width(click.ParamType):
 
 def width(default):
     """--width, by default what the words `default` say."""
-    return click.option("--width", type=Width(), help="channels against the published net's; after a comma those of fc6 and "
-                                                      f"fc7, as 1,0.125  [default: {default}]")
+    return click.option("--width", type=Width(), help="channels, as a share of the published net's; after a comma those of "
+                                                      f"fc6 and fc7: 1,0.125  [default: {default}]")
 
 
 def _set_threads(context, param, value):
@@ -102,7 +102,8 @@ class Named(click.ParamType):
 
 folder = click.option("--folder", default="data", show_default=True, type=click.Path(file_okay=False),
                       help="where `repro fetch` puts data sets and weights")
-at = click.option("--at", multiple=True, type=Named("NAME=PATH"), help="where else a set or weights are, by fetch's name")
+at = click.option("--at", multiple=True, type=Named("NAME=PATH"),
+                  help="where else a set or weights are, by the name that `repro fetch` has for it")
 as_json = click.option("--json", "as_json", is_flag=True, help="print JSON, for other programs")
 
 

@@ -18,7 +18,7 @@ MIB = 1 << 20
 @click.option("--classes", type=existing("file"), help="names of the classes, one a line, where they are not the published")
 @click.option("--host", default="127.0.0.1", show_default=True, help="address to listen on")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any that is free")
-@click.option("--most", default=20, show_default=True, type=click.IntRange(1, 1000), metavar="MIB", help="size of an upload")
+@click.option("--most", default=20, show_default=True, type=click.IntRange(1, 1000), metavar="MIB", help="largest upload")
 @click.option("--side", default=500, show_default=True, type=click.IntRange(32), metavar="PIXELS",
               help="larger photographs are made smaller, to this longest side")
 @folder
