@@ -59,7 +59,8 @@ class CaffeNet(nn.Module):
     makes. Parameters whose shape follows from declared input shapes are made at once, the others with `reshape` or the
     first forward pass. Raises CaffeError for a net that Caffe would refuse.
 
-    Attributes: `param` the NetParameter of this phase, `layers` {name: Layer}, `inputs` and `outputs` lists of blob names.
+    Attributes: `param` the NetParameter of this phase, `layers` {name: Layer}, `inputs` and `outputs` lists of blob names,
+    `steps` the forward pass layer by layer, without inputs.
     """
 
     def __init__(self, net: NetParameter | FilePath, phase: str = "test", level: int | None = None,
@@ -78,7 +79,7 @@ class CaffeNet(nn.Module):
         self.inputs: list[str] = []
         self.input_shapes: dict[str, Any] = {}  # None where none is declared
         self.outputs: list[str] = []
-        self._steps: list[Step] = []
+        self.steps: list[Step] = []
         self._loss_weights: dict[str, float] = {}
         self._routes: dict[tuple[str, ...], tuple[list[str], list[Step]]] = {}
         self._shared: dict[str, torch.Tensor] = {}
@@ -103,19 +104,19 @@ class CaffeNet(nn.Module):
         layer.declare_blobs()
         self._check_bottoms(layer, param)
         for bottom in param.bottom:
-            if not any(bottom in step.tops for step in self._steps):
+            if not any(bottom in step.tops for step in self.steps):
                 self._add_input(bottom, None)
         if isinstance(layer, Input):
             for top, shape in zip(param.top, layer.shapes, strict=True):
                 self._add_input(top, shape)
         else:
             for top in param.top:
-                if top not in param.bottom and (top in self.inputs or any(top in step.tops for step in self._steps)):
+                if top not in param.bottom and (top in self.inputs or any(top in step.tops for step in self.steps)):
                     raise layer.error(f"top '{top}' is made by another layer already")
             # A loss that names no top has one all the same, which no layer can take (AutoTopBlobs).
             tops = tuple(param.top) or ((f"{param.name} (automatic)",) if layer.loss_weight else ())
             cut = frozenset(i for i, propagate in enumerate(param.propagate_down) if not propagate)
-            self._steps.append(Step(layer, tuple(param.bottom), tops, cut, ()))
+            self.steps.append(Step(layer, tuple(param.bottom), tops, cut, ()))
             if len(param.loss_weight) not in (0, len(tops)):
                 raise layer.error(f"{counted(len(param.loss_weight), 'loss_weight')} for {counted(len(tops), 'top')}: "
                                   "give none, or one for each")
@@ -143,7 +144,7 @@ class CaffeNet(nn.Module):
 
     def _find_outputs(self) -> None:
         unused = dict.fromkeys(self.inputs)
-        for step in self._steps:
+        for step in self.steps:
             for bottom in step.bottoms:
                 unused.pop(bottom, None)
             unused.update(dict.fromkeys(self._param_of[step.layer.layer_name].top))
@@ -152,14 +153,12 @@ class CaffeNet(nn.Module):
     def _let_relu_overwrite(self) -> None:
         """An in-place ReLU may reuse its bottom's memory where the bottom is fresh and nobody else reads it."""
         fresh: dict[str, bool] = {}
-        for step in self._steps:
+        for step in self.steps:
             if step.layer.in_place and step.bottoms == step.tops and fresh.get(step.tops[0]):
                 step.layer.overwrite = True
             for bottom in step.bottoms:
                 fresh[bottom] = False
-            # These layers do not need their own top to compute their gradient.
-            own = step.layer.type in ("Convolution", "Deconvolution", "InnerProduct")
-            fresh.update(dict.fromkeys(step.tops, own))
+            fresh.update(dict.fromkeys(step.tops, step.layer.spares_top))
 
     # ---- parameters ----
 
@@ -176,7 +175,7 @@ class CaffeNet(nn.Module):
             raise CaffeError(f"net '{self.param.name}': input {wrong[0]}; no axis is negative")
         blobs = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
         found = {name: tuple(blob.shape) for name, blob in blobs.items()}
-        for step in self._steps:
+        for step in self.steps:
             layer, bottoms = step.layer, [blobs[name] for name in step.bottoms]
             try:
                 self._make_blobs(layer, bottoms)
@@ -366,12 +365,12 @@ class CaffeNet(nn.Module):
         """The inputs and the steps that the blobs `names` need, in order."""
         names = tuple(names)
         if names not in self._routes:
-            known = set(self.inputs).union(*[step.tops for step in self._steps])
+            known = set(self.inputs).union(*[step.tops for step in self.steps])
             unknown = [name for name in names if name not in known]
             if unknown:
                 raise CaffeError(f"net '{self.param.name}' has no blob '{unknown[0]}'{instead(unknown[0], sorted(known))}")
             needed, kept = set(names), []
-            for step in reversed(self._steps):
+            for step in reversed(self.steps):
                 if needed.intersection(step.tops):
                     # Going backwards, a blob that no later step has asked for can be forgotten after this one.
                     done = tuple(name for name in {*step.bottoms, *step.tops} if name not in needed)

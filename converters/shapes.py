@@ -5,10 +5,8 @@ import torch
 from converters.caffe_pb2 import NetParameter
 from converters.errors import CaffeError
 from converters.formats.blob import Size
+from converters.layers import REGISTRY
 from converters.net import CaffeNet
-
-# Layers that score or store what the net computes.
-AFTER_THE_NET = {"Accuracy", "HDF5Output", "Silence"}
 
 
 def inference_net(net: NetParameter) -> NetParameter:
@@ -16,8 +14,15 @@ def inference_net(net: NetParameter) -> NetParameter:
     copy = NetParameter()
     copy.CopyFrom(net)
     del copy.layer[:]
-    copy.layer.extend(layer for layer in net.layer if layer.type not in AFTER_THE_NET and not layer.type.endswith("Loss"))
+    copy.layer.extend(layer for layer in net.layer if not _scores(layer.type))
     return copy
+
+
+def _scores(type: str) -> bool:
+    """Does a layer of this type score or store what the net computes? Of types that are not here the name tells."""
+    if type in REGISTRY:
+        return REGISTRY[type].scores or REGISTRY[type].loss_weight != 0
+    return type == "HDF5Output" or type.endswith("Loss")
 
 
 def infer_shapes(net: NetParameter, input_size: Size | None = None) -> tuple[CaffeNet, dict[str, tuple[int, ...]]]:

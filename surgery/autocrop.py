@@ -1,9 +1,10 @@
 """Offsets for the Crop layers of the older FCN and HED files, whose fork of Caffe inferred them."""
 
+from converters.caffe_pb2 import NetParameter
 from surgery.coordinates import crop_offset
 
 
-def autocrop(net):
+def autocrop(net: NetParameter) -> dict[str, int | tuple[int, int]]:
     """Give every Crop layer of `net` (NetParameter) that has no offset the one that aligns its bottoms, in place.
 
     Returns {layer name: offset}, ints, or (height, width) where they differ. Raises CaffeError where two bottoms cannot be

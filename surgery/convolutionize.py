@@ -6,12 +6,12 @@ from typing import overload
 import numpy as np
 import torch
 
-from converters.caffe_pb2 import NetParameter
+from converters.caffe_pb2 import LayerParameter, NetParameter
 from converters.errors import CaffeError
+from converters.formats.blob import Blobs, Size
 from converters.net import CaffeNet
-from surgery.coordinates import POINTWISE
+from surgery.coordinates import CoordinateMap, coordinate_map
 
-Blobs = Mapping[str, Sequence[np.ndarray]]
 Shapes = Mapping[str, Sequence[int]]
 
 
@@ -19,7 +19,8 @@ Shapes = Mapping[str, Sequence[int]]
 def convolutionize(net: NetParameter, blobs: None = None, shapes: Shapes | None = None) -> NetParameter: ...
 @overload
 def convolutionize(net: NetParameter, blobs: Blobs, shapes: Shapes | None = None) -> tuple[NetParameter, Blobs]: ...
-def convolutionize(net, blobs=None, shapes=None):
+def convolutionize(net: NetParameter, blobs: Blobs | None = None,
+                   shapes: Shapes | None = None) -> NetParameter | tuple[NetParameter, Blobs]:
     """A copy of `net` (NetParameter) in which every InnerProduct is the Convolution that computes the same.
 
     An inner product over channels x height x width becomes a convolution with a kernel of that height and width, and
@@ -30,25 +31,27 @@ def convolutionize(net, blobs=None, shapes=None):
     result = NetParameter()
     result.CopyFrom(net)
     sizes = _blob_shapes(net, shapes or {})
-    blobs, makers = dict(blobs) if blobs is not None else None, {}
+    reshaped = dict(blobs) if blobs is not None else {}
+    makers: dict[str, LayerParameter | None] = {}  # of each blob
     for layer in result.layer:
         if layer.type == "InnerProduct":
             kernel = _kernel(layer, sizes.get(layer.bottom[0]), makers)
             _to_convolution(layer, kernel)
-            if blobs and layer.name in blobs:
-                blobs[layer.name] = _reshaped(layer, blobs[layer.name], kernel)
-        in_place_over = makers.get(layer.bottom[0]) if layer.type in POINTWISE and len(layer.bottom) == 1 else layer
-        makers.update(dict.fromkeys(layer.top, in_place_over))
-    return result if blobs is None else (result, blobs)
+            if layer.name in reshaped:
+                reshaped[layer.name] = _reshaped(layer, reshaped[layer.name], kernel)
+        # A layer that keeps the pixels as they are passes on what an inner product (by now a convolution) made.
+        passes = layer.type != "Convolution" and len(layer.bottom) == 1 and coordinate_map(layer) == CoordinateMap()
+        makers.update(dict.fromkeys(layer.top, makers.get(layer.bottom[0]) if passes else layer))
+    return result if blobs is None else (result, reshaped)
 
 
-def _blob_shapes(net, shapes):
+def _blob_shapes(net: NetParameter, shapes: Shapes) -> dict[str, tuple[int, ...]]:
     """{blob: shape} of the net as it is; nothing is allocated."""
     with torch.device("meta"):
         return CaffeNet(net).reshape(**shapes)
 
 
-def _kernel(layer, shape, makers):
+def _kernel(layer: LayerParameter, shape: Sequence[int] | None, makers: Mapping[str, LayerParameter | None]) -> Size:
     """The kernel (height, width) that covers the whole bottom of an InnerProduct."""
     where = f"layer '{layer.name}' (InnerProduct)"
     if layer.inner_product_param.axis != 1 or layer.inner_product_param.transpose:
@@ -56,7 +59,7 @@ def _kernel(layer, shape, makers):
     if shape is None:
         raise CaffeError(f"{where}: the shape of its bottom '{layer.bottom[0]}' is unknown; give the inputs' shapes")
     if len(shape) == 4:
-        return tuple(shape[2:])
+        return shape[2], shape[3]
     maker = makers.get(layer.bottom[0])
     # What another inner product made (a convolution by now) has one pixel; anything else of two axes was flattened.
     if maker is not None and maker.type == "Convolution":
@@ -65,7 +68,7 @@ def _kernel(layer, shape, makers):
                      "take out the layer that flattens it")
 
 
-def _to_convolution(layer, kernel):
+def _to_convolution(layer: LayerParameter, kernel: Size) -> None:
     inner, conv = layer.inner_product_param, layer.convolution_param
     layer.type, conv.num_output = "Convolution", inner.num_output
     if kernel[0] == kernel[1]:
@@ -80,7 +83,7 @@ def _to_convolution(layer, kernel):
     layer.ClearField("inner_product_param")
 
 
-def _reshaped(layer, arrays, kernel):
+def _reshaped(layer: LayerParameter, arrays: Sequence[np.ndarray], kernel: Size) -> list[np.ndarray]:
     outputs = layer.convolution_param.num_output
     try:
         return [np.reshape(arrays[0], (outputs, -1, *kernel)), *(np.reshape(array, (outputs,)) for array in arrays[1:])]

@@ -6,21 +6,20 @@ descend from. The rules are those of Caffe's coord_map.py: window centers are wh
 sizes plays no part. Arithmetic is exact, in fractions, for height and width each.
 """
 
-import math
 from fractions import Fraction
+from math import prod
 from typing import NamedTuple
 
 from converters.caffe_pb2 import LayerParameter, NetParameter
-from converters.errors import CaffeError
-from converters.layers.convolution import Convolution, Deconvolution
-from converters.layers.pooling import Pooling
+from converters.errors import CaffeError, instead
+from converters.layers import REGISTRY, Layer
+from converters.layers.pixels import Pixels, Window
 
-WINDOWED = {"Convolution": Convolution, "Deconvolution": Deconvolution, "Pooling": Pooling}
-# Pixel by pixel, whatever they do to the channels. Caffe's list has all but the last five.
-POINTWISE = {
-    "AbsVal", "BatchNorm", "Bias", "BNLL", "Dropout", "Eltwise", "ELU", "Log", "LRN", "Exp", "MVN", "Power", "ReLU",
-    "PReLU", "Scale", "Sigmoid", "Split", "TanH", "Threshold", "Clip", "Concat", "Slice", "Softmax", "Swish",
-}
+HEIGHT = 2  # the axis of (N, C, H, W) that maps begin at
+
+
+class NoMap(CaffeError):
+    """A layer has no map over height and width (coord_map.py: UndefinedMapException, AxisMismatchException)."""
 
 
 class CoordinateMap(NamedTuple):
@@ -45,38 +44,58 @@ class CoordinateMap(NamedTuple):
 
 def coordinate_map(layer: LayerParameter) -> CoordinateMap | None:
     """The CoordinateMap of one layer (LayerParameter), from its first bottom to its top; None if it has none."""
-    if layer.type in POINTWISE and _keeps_pixels(layer):
-        return CoordinateMap()
-    if layer.type == "Crop":
-        return CoordinateMap(offset=tuple(Fraction(-offset) for offset in _crop_offsets(layer)))
-    if layer.type not in WINDOWED or layer.pooling_param.global_pooling:
+    try:
+        return _map_of(pixels_of(layer))
+    except NoMap:
         return None
-    kernel, stride, pad = _window(layer)
-    half = [Fraction(k - 1, 2) for k in kernel]
-    if layer.type == "Deconvolution":
-        return CoordinateMap(tuple(map(Fraction, stride)), (half[0] - pad[0], half[1] - pad[1]))
-    return CoordinateMap(
-        tuple(Fraction(1, s) for s in stride), tuple((p - h) / s for p, h, s in zip(pad, half, stride, strict=True))
-    )
+
+
+def pixels_of(layer: LayerParameter) -> Pixels:
+    """How a layer's pixels lie over those of its bottoms, as its class says. Raises NoMap where they do not."""
+    where = f"layer '{layer.name}' ({layer.type})"
+    if layer.type not in REGISTRY:
+        raise NoMap(f"{where}: this type is not known, and so it has no coordinate map; register a class for it, "
+                    "with `pixels` (converters.register)")
+    pixels = REGISTRY[layer.type](layer).pixels
+    if pixels is None:
+        raise NoMap(f"{where}: it has no coordinate map, since its top's pixels do not lie over its bottom's; choose blobs "
+                    "that it does not lie between, or take it out")
+    if pixels.axis != HEIGHT:
+        raise NoMap(f"{where}: it maps the axes from {pixels.axis} on, other layers those from {HEIGHT} on (height, width); "
+                    "let it work on these alone")
+    return pixels
+
+
+def _map_of(pixels: Pixels) -> CoordinateMap:
+    height, width = map(_scale_and_offset, (pixels.height, pixels.width))
+    return CoordinateMap((height[0], width[0]), (height[1], width[1]))
+
+
+def _scale_and_offset(window: Window) -> tuple[Fraction, Fraction]:
+    half = Fraction(window.kernel - 1, 2)
+    if window.transposed:
+        return Fraction(window.stride), half - window.pad
+    return Fraction(1, window.stride), (window.pad - half) / window.stride
 
 
 def crop_offset(net: NetParameter, bottom: str, reference: str) -> int | tuple[int, int]:
     """The offset of a Crop layer that cuts blob `bottom` to lie over blob `reference`, in pixels (coord_map.py, crop).
 
     `net` is a NetParameter that makes both. Returns an int, or (height, width) where they differ. Raises CaffeError where
-    no chain of spatial layers connects the two, or where they lie a fraction of a pixel or a negative number apart, or
-    at different scales.
+    a layer without a map lies between the two, where nothing connects them, where they lie a fraction of a pixel or a
+    negative number apart, or at different scales.
     """
-    back, forth = (_maps_to(net, blob) for blob in (bottom, reference))
-    common = next((blob for blob in forth if blob in back), None)
+    chain = Chain(net)
+    back, forth = chain.maps_to(bottom), chain.maps_to(reference)
+    common = next((blob for blob in forth.maps if blob in back.maps), None)
     if common is None:
-        raise CaffeError(
-            f"cannot align '{bottom}' with '{reference}': no chain of spatial layers connects them "
-            f"(Convolution, Deconvolution, Pooling, Crop and pointwise layers are)"
-        )
-    scale, offset = forth[common].compose(back[common].inverse())
+        for one, other in (back, forth), (forth, back):
+            if refusals := [refusal for blob, refusal in one.beyond.items() if blob in other.maps or blob in other.beyond]:
+                raise refusals[0]
+        raise CaffeError(f"cannot align '{bottom}' with '{reference}': no chain of layers connects them")
+    scale, offset = forth.maps[common].compose(back.maps[common].inverse())
     where = f"cannot crop '{bottom}' to '{reference}'"
-    if scale != (1, 1):
+    if any(factor != 1 for factor in scale):
         raise CaffeError(f"{where}: one pixel of '{bottom}' is {_pair(scale)} pixels of '{reference}'; upsample it first")
     offset = tuple(-o for o in offset)
     if any(o.denominator != 1 for o in offset):
@@ -89,108 +108,141 @@ def crop_offset(net: NetParameter, bottom: str, reference: str) -> int | tuple[i
 def stride(net: NetParameter, blob: str) -> Fraction | tuple[Fraction, Fraction]:
     """How many input pixels lie between neighbouring pixels of `blob`, a Fraction, or (height, width) where they differ.
 
-    Of the input that is farthest down. Raises CaffeError for a blob that no layer makes.
+    Of the input that is farthest down. Raises CaffeError for a blob that no layer makes, and where a layer without a map
+    lies between the blob and every input.
     """
-    scale = list(_maps_to(net, blob).values())[-1].inverse().scale
-    return scale[0] if scale[0] == scale[1] else scale
+    chain = Chain(net)
+    maps, beyond = chain.maps_to(blob)
+    inputs = [found for found in maps if found not in chain.made]
+    if not inputs:
+        raise next(iter(beyond.values()))
+    scale = maps[inputs[-1]].inverse().scale
+    return scale[0] if scale[0] == scale[1] else (scale[0], scale[1])
 
 
 def receptive_field(net: NetParameter, blob: str) -> int | tuple[int, int]:
     """How many input pixels one pixel of `blob` sees, padding included: an int, or (height, width) where they differ.
 
     `net` is a NetParameter; the numbers of CVPR's table 1. Below a Deconvolution the pixels see unequally much; the most is
-    given. Raises CaffeError where a layer on the way has no spatial map.
+    given. Raises CaffeError where a layer on the way has no map, or computes a pixel from more than lies below it.
     """
-    layers = _layers_above(net, blob)
-    for layer in layers:
-        if coordinate_map(layer) is None:
-            raise CaffeError(f"layer '{layer.name}' ({layer.type}) has no receptive field; convolutionize the net first")
-    strides = [_window(layer)[1] for layer in layers if layer.type == "Deconvolution"]
-    field = tuple(
-        max(_extent(layers, blob, start, axis) for start in range(math.prod(stride[axis] for stride in strides)))
-        for axis in (0, 1)
-    )
-    return field[0] if field[0] == field[1] else field
+    chain = Chain(net)
+    start = chain.blob(blob)
+    layers = [(layer, chain.pixels(layer)) for layer in chain.above(start)]
+    for layer, pixels in layers:
+        if not pixels.local:
+            raise CaffeError(f"layer '{layer.param.name}' ({layer.param.type}): it computes a pixel from more than lies "
+                             f"below it, and so '{blob}' has no receptive field; choose a blob before this layer")
+    height = _field([(layer, pixels.height) for layer, pixels in layers], start)
+    width = _field([(layer, pixels.width) for layer, pixels in layers], start)
+    return height if height == width else (height, width)
 
 
-def _extent(layers, blob, start, axis):
+class State(NamedTuple):
+    """A blob, and how many layers have made it by now: more than one where some work in place."""
+
+    blob: str
+    made: int
+
+
+class Link(NamedTuple):
+    """A layer, the blobs that its pixels lie over, and those that it makes."""
+
+    param: LayerParameter
+    bottoms: tuple[State, ...]
+    tops: tuple[State, ...]
+
+
+class Maps(NamedTuple):
+    """`maps` {blob that another descends from: the CoordinateMap from there}, nearest first; `beyond` {others: why not}."""
+
+    maps: dict[State, CoordinateMap]
+    beyond: dict[State, CaffeError]
+
+
+class Chain:
+    """The layers of a net that have bottoms, in order, as `links`; `made`, what they make. The rest is inputs and data."""
+
+    def __init__(self, net: NetParameter):
+        self.links: list[Link] = []
+        self._latest: dict[str, State] = {}
+        for param in net.layer:
+            mapped = REGISTRY[param.type].mapped_bottoms if param.type in REGISTRY else None
+            bottoms = tuple(self._latest.setdefault(name, State(name, 0)) for name in param.bottom)[:mapped]
+            for name in param.top:
+                self._latest[name] = State(name, self._latest[name].made + 1 if name in self._latest else 0)
+            if bottoms:
+                self.links.append(Link(param, bottoms, tuple(self._latest[name] for name in param.top)))
+        self.made = {top for link in self.links for top in link.tops}
+
+    def blob(self, name: str) -> State:
+        """The last state of a blob. Raises CaffeError where no layer makes it."""
+        if name not in self._latest:
+            raise CaffeError(f"no layer makes a blob '{name}'{instead(name, self._latest)}")
+        return self._latest[name]
+
+    def above(self, blob: State) -> list[Link]:
+        """The links that a blob is computed from, last first."""
+        wanted, found = {blob}, []
+        for link in reversed(self.links):
+            if wanted.intersection(link.tops):
+                wanted.update(link.bottoms)
+                found.append(link)
+        return found
+
+    def pixels(self, link: Link) -> Pixels:
+        """The Pixels of a link. Raises NoMap where it has none."""
+        if self._becomes_convolution(link):
+            raise NoMap(f"layer '{link.param.name}' (InnerProduct): it has no coordinate map, since it sees the whole "
+                        "image; convolutionize the net first (surgery.convolutionize)")
+        return pixels_of(link.param)
+
+    def _becomes_convolution(self, link: Link) -> bool:
+        """Is it an InnerProduct that `surgery.convolutionize` replaces, with nothing before it that flattens the image?"""
+        inner = link.param.inner_product_param
+        if link.param.type != "InnerProduct" or inner.axis != 1 or inner.transpose:
+            return False
+        before = {before.param.type for before in self.above(link.bottoms[0])}
+        return all(type in REGISTRY and (type == "InnerProduct" or REGISTRY[type].pixels is not Layer.pixels)
+                   for type in before)
+
+    def maps_to(self, name: str) -> Maps:
+        """The Maps to a blob. Where a layer without a map closes one way, another may be open."""
+        blob = self.blob(name)
+        maps: dict[State, CoordinateMap] = {blob: CoordinateMap()}
+        beyond: dict[State, CaffeError] = {}
+        for link in self.above(blob):
+            top = next((top for top in link.tops if top in maps), None)
+            try:
+                if top is None:
+                    raise next(beyond[top] for top in link.tops if top in beyond)
+                here = maps[top].compose(_map_of(self.pixels(link)))
+                for bottom in link.bottoms:
+                    maps.setdefault(bottom, here)
+            except CaffeError as refusal:
+                for bottom in link.bottoms:
+                    beyond.setdefault(bottom, refusal)
+        return Maps(maps, beyond)
+
+
+def _field(links: list[tuple[Link, Window]], blob: State) -> int:
+    """The receptive field of a blob along one axis."""
+    repeat = prod(window.stride for _, window in links if window.transposed)
+    return max(_extent(links, blob, start) for start in range(repeat))
+
+
+def _extent(links: list[tuple[Link, Window]], blob: State, start: int) -> int:
     """How many pixels of the inputs pixel `start` of `blob` sees along one axis."""
     seen = {blob: (start, start)}
-    for layer in layers:  # from the blob down
-        first, last = (pick(seen[top][i] for top in layer.top if top in seen) for i, pick in enumerate((min, max)))
-        if layer.type == "Crop":
-            offset = _crop_offsets(layer)[axis]
-            first, last = first + offset, last + offset
-        elif layer.type in WINDOWED:
-            kernel, stride, pad = (values[axis] for values in _window(layer))
-            if layer.type == "Deconvolution":
-                # Pixel i of the bottom spreads over i * stride - pad and the kernel - 1 pixels that follow.
-                first, last = -((kernel - 1 - first - pad) // stride), (last + pad) // stride
-            else:
-                first, last = first * stride - pad, last * stride - pad + kernel - 1
-        for bottom in _mapped_bottoms(layer):
-            lo, hi = seen.get(bottom, (first, last))
-            seen[bottom] = min(lo, first), max(hi, last)
-    made = {top for layer in layers for top in layer.top}
-    return max(last - first + 1 for name, (first, last) in seen.items() if name not in made)
+    for link, window in links:  # from the blob down
+        tops = [seen[top] for top in link.tops if top in seen]
+        first, last = window.seen(min(first for first, _ in tops), max(last for _, last in tops))
+        for bottom in link.bottoms:
+            low, high = seen.get(bottom, (first, last))
+            seen[bottom] = min(low, first), max(high, last)
+    made = {top for link, _ in links for top in link.tops}
+    return max(last - first + 1 for found, (first, last) in seen.items() if found not in made)
 
 
-def _layers_above(net, blob):
-    """The layers that `blob` is computed from, last first, without those that make inputs and data."""
-    wanted, layers = {blob}, []
-    for layer in reversed(net.layer):
-        if layer.bottom and wanted.intersection(layer.top):
-            wanted.update(_mapped_bottoms(layer))
-            layers.append(layer)
-    if not layers and not any(blob in layer.top for layer in net.layer):
-        raise CaffeError(f"no layer makes a blob '{blob}'")
-    return layers
-
-
-def _maps_to(net, blob):
-    """{blob it descends from: the CoordinateMap from there to `blob`}, nearest first, as far as spatial layers reach."""
-    maps = {blob: CoordinateMap()}
-    for layer in _layers_above(net, blob):
-        top = next((top for top in layer.top if top in maps), None)
-        step = coordinate_map(layer)
-        if top is None or step is None:
-            continue
-        for bottom in _mapped_bottoms(layer):
-            maps.setdefault(bottom, maps[top].compose(step))
-    return maps
-
-
-def _mapped_bottoms(layer):
-    """Crop's second bottom only lends its size; every other layer maps all its bottoms alike."""
-    return layer.bottom[:1] if layer.type == "Crop" else layer.bottom
-
-
-def _keeps_pixels(layer):
-    """Concat, Slice and Softmax along a spatial axis do not."""
-    if layer.type == "Concat":
-        param = layer.concat_param
-        return (param.concat_dim if param.HasField("concat_dim") else param.axis) in (0, 1, -3, -4)
-    if layer.type == "Slice":
-        param = layer.slice_param
-        return (param.slice_dim if param.HasField("slice_dim") else param.axis) in (0, 1, -3, -4)
-    return layer.type != "Softmax" or layer.softmax_param.axis in (0, 1, -3, -4)
-
-
-def _crop_offsets(layer):
-    """(height, width) that a Crop layer leaves out before; axes it does not crop stay as they are."""
-    param = layer.crop_param
-    offsets, axis = list(param.offset) or [0], param.axis % 4
-    along = offsets * (4 - axis) if len(offsets) == 1 else offsets
-    offset = dict(enumerate(along, start=axis))
-    return offset.get(2, 0), offset.get(3, 0)
-
-
-def _window(layer):
-    """Kernel (dilation counted in), stride and pad of a windowed layer, each (height, width)."""
-    made = WINDOWED[layer.type](layer)
-    dilation = getattr(made, "dilation", (1, 1))
-    return tuple((k - 1) * d + 1 for k, d in zip(made.kernel, dilation, strict=True)), made.stride, made.pad
-
-
-def _pair(values):
+def _pair(values: tuple[Fraction, ...]) -> str:
     return str(values[0]) if values[0] == values[1] else f"({values[0]}, {values[1]})"

@@ -17,7 +17,7 @@ def bilinear_kernel(size: int) -> np.ndarray:
     factor = (size + 1) // 2
     center = factor - 1 if size % 2 else factor - 0.5
     line = 1 - np.abs(np.arange(size) - center) / factor
-    return line[:, None] * line
+    return np.outer(line, line)
 
 
 def interp(net: CaffeNet, layers: Iterable[str] | None = None) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,8 @@ class TransplantReport:
     """What became of every layer; names are the target's, but for layers that it lacks."""
 
     copied: list[str] = field(default_factory=list)  # names: every blob has the source's shape, or its legacy 4-D form
-    coerced: list[tuple] = field(default_factory=list)  # (name, blob index, shape in the source, shape in the target)
+    # (name, blob index, shape in the source, shape in the target)
+    coerced: list[tuple[str, int, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
     dropped: list[tuple[str, str]] = field(default_factory=list)  # (name, why)
     untouched: list[str] = field(default_factory=list)  # names of the target's layers with parameters that took none
 
@@ -136,17 +138,18 @@ def expand_input(target: CaffeNet, target_layer: str, source: Source, source_lay
         new[:, old.shape[1] :] = old.mean(1, keepdim=True)
 
 
-def _paired(target, target_layer, source, source_layer, verb):
+def _paired(target: CaffeNet, target_layer: str, source: Source, source_layer: str,
+            verb: str) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """[(target's blob, source's blob)] of two layers."""
     blobs, arrays = target.params.get(target_layer), _blobs(source).get(source_layer)
     if not blobs or not arrays or len(blobs) != len(arrays):
         raise CaffeError(f"cannot {verb} '{source_layer}' into '{target_layer}': these must be layers of equally many blobs")
-    arrays = map(torch.as_tensor, arrays)
+    tensors = map(torch.as_tensor, arrays)
     # Legacy biases are stored 1x1x1xN.
-    return [(new, old.reshape(-1) if new.ndim == 1 else old) for new, old in zip(blobs, arrays, strict=True)]
+    return [(new, old.reshape(-1) if new.ndim == 1 else old) for new, old in zip(blobs, tensors, strict=True)]
 
 
-def _blobs(source):
+def _blobs(source: Source) -> Mapping[str, Sequence[Any]]:
     if isinstance(source, Mapping):
         return source
     return source.params if isinstance(source, CaffeNet) else read_caffemodel(source).blobs

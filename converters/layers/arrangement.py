@@ -3,20 +3,27 @@
 import math
 
 import torch
+from torch import Tensor
 
-from converters.layers.base import Layer, canonical_axis, check_indices, register
+from converters.caffe_pb2 import LayerParameter
+from converters.layers.base import Layer, canonical_axis, check_indices, layer
+from converters.layers.pixels import SAME, Pixels, along_axis, windows
+from converters.layers.sources import LayerSource
 
 
-@register("Concat")
+@layer("Concat")
 class Concat(Layer):
     """The bottoms one after the other along `axis` (concat_layer.cpp)."""
 
-    def __init__(self, param):
+    pixels: Pixels | None = SAME
+
+    def __init__(self, param: LayerParameter):
         super().__init__(param)
         concat = param.concat_param
         self.axis = concat.concat_dim if concat.HasField("concat_dim") else concat.axis
+        self.pixels = along_axis(self.axis)
 
-    def forward(self, *bottoms):
+    def forward(self, *bottoms: Tensor) -> Tensor:
         axis = canonical_axis(self.axis, bottoms[0].ndim, self)
         for bottom in bottoms[1:]:
             if bottom.ndim != bottoms[0].ndim or any(
@@ -24,22 +31,28 @@ class Concat(Layer):
                 raise self.error(f"shapes {tuple(bottoms[0].shape)} and {tuple(bottom.shape)} differ beside axis {axis}")
         return torch.cat(bottoms, axis)
 
+    def source(self, step: LayerSource) -> str:
+        return f"torch.cat([{', '.join(step.bottoms)}], {self.axis % len(step.shapes[0])})"
 
-@register("Slice")
+
+@layer("Slice")
 class Slice(Layer):
     """Cuts the bottom along `axis` at each slice_point, or into equal parts, one for each top (slice_layer.cpp)."""
 
-    def __init__(self, param):
+    pixels: Pixels | None = SAME
+
+    def __init__(self, param: LayerParameter):
         super().__init__(param)
         slices = param.slice_param
         if slices.HasField("axis") and slices.HasField("slice_dim"):
             raise self.error("give axis or slice_dim, not both")
         self.axis = slices.slice_dim if slices.HasField("slice_dim") else slices.axis
+        self.pixels = along_axis(self.axis)
         self.points, self.tops = list(slices.slice_point), len(param.top)
         if self.points and len(self.points) != self.tops - 1:
             raise self.error(f"{len(self.points)} slice_points for {self.tops} tops: there must be one less than tops")
 
-    def forward(self, bottom):
+    def forward(self, bottom: Tensor) -> Tensor | tuple[Tensor, ...]:
         axis = canonical_axis(self.axis, bottom.ndim, self)
         size = bottom.shape[axis]
         if not self.points and size % self.tops:
@@ -51,16 +64,23 @@ class Slice(Layer):
         tops = tuple(bottom.narrow(axis, start, end - start) for start, end in zip(ends, ends[1:], strict=False))
         return tops if self.tops > 1 else bottom
 
+    def source(self, step: LayerSource) -> list[str]:
+        axis = self.axis % len(step.shapes[0])
+        sizes = [shape[axis] for shape in step.top_shapes]
+        return [f"{step.bottom}.narrow({axis}, {sum(sizes[:i])}, {size})" for i, size in enumerate(sizes)]
 
-@register("Crop")
+
+@layer("Crop")
 class Crop(Layer):
     """The part of the first bottom that begins at `offset` and has the second's size from `axis` on (crop_layer.cpp)."""
 
-    def __init__(self, param):
+    mapped_bottoms = 1  # the second only lends its size
+
+    def __init__(self, param: LayerParameter):
         super().__init__(param)
         self.axis, self.offset = param.crop_param.axis, list(param.crop_param.offset)
 
-    def forward(self, bottom, reference):
+    def forward(self, bottom: Tensor, reference: Tensor) -> Tensor:
         axis = canonical_axis(self.axis, bottom.ndim, self)
         cropped = range(axis, bottom.ndim)
         if len(self.offset) not in (0, 1, len(cropped)):
@@ -72,36 +92,58 @@ class Crop(Layer):
             bottom = bottom.narrow(i, offset, reference.shape[i])
         return bottom
 
+    @property
+    def pixels(self) -> Pixels:
+        offset = (self.offset or [0]) * 2 if len(self.offset) < 2 else self.offset[-2:]
+        return windows((1, 1), (1, 1), [-before for before in offset], axis=self.axis % 4)
 
-@register("Split")
+    def source(self, step: LayerSource) -> str:
+        bottom, like = step.bottoms
+        ndim = len(step.shapes[0])
+        axis = self.axis % ndim
+        places = [":"] * axis
+        offsets = (self.offset or [0]) * (ndim - axis) if len(self.offset) < 2 else self.offset
+        for i, offset in enumerate(offsets, start=axis):
+            places.append(f"{offset} : {offset} + {like}.shape[{i}]" if offset else f": {like}.shape[{i}]")
+        return f"{bottom}[{', '.join(places)}]"
+
+
+@layer("Split")
 class Split(Layer):
     """Every top is the bottom (split_layer.cpp)."""
 
-    def __init__(self, param):
+    pixels = SAME
+
+    def __init__(self, param: LayerParameter):
         super().__init__(param)
         self.tops = len(param.top)
 
-    def forward(self, bottom):
+    def forward(self, bottom: Tensor) -> Tensor | tuple[Tensor, ...]:
         return (bottom,) * self.tops if self.tops > 1 else bottom
 
+    def source(self, step: LayerSource) -> list[str]:
+        return [step.bottom] * self.tops
 
-@register("Silence")
+
+@layer("Silence")
 class Silence(Layer):
     """Takes bottoms so that they are no outputs of the net (silence_layer.cpp)."""
 
-    def forward(self, *bottoms):
+    scores = True
+
+    def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
         return ()
 
 
-@register("Flatten")
+@layer("Flatten")
 class Flatten(Layer):
     """The axes from `axis` to `end_axis`, both counted in, as one (flatten_layer.cpp)."""
 
-    def __init__(self, param):
+    def __init__(self, param: LayerParameter):
         super().__init__(param)
         self.axis, self.end_axis = param.flatten_param.axis, param.flatten_param.end_axis
 
-    def forward(self, bottom):
+    def forward(self, bottom: Tensor) -> Tensor:
         start = canonical_axis(self.axis, bottom.ndim, self)
         end = canonical_axis(self.end_axis, bottom.ndim, self)
         if end < start - 1:
@@ -109,22 +151,27 @@ class Flatten(Layer):
         shape = bottom.shape
         return bottom.reshape(*shape[:start], math.prod(shape[start:end + 1]), *shape[end + 1:])
 
+    def source(self, step: LayerSource) -> str:
+        ndim = len(step.shapes[0])
+        axis, end = self.axis % ndim, self.end_axis % ndim
+        return f"{step.bottom}.flatten({axis}{f', {end}' if end != ndim - 1 else ''})"
 
-@register("Reshape")
+
+@layer("Reshape")
 class Reshape(Layer):
     """The same numbers in another shape (reshape_layer.cpp).
 
     Of `shape`, which replaces num_axes axes from `axis` on, 0 copies the bottom's axis and one -1 is inferred.
     """
 
-    def __init__(self, param):
+    def __init__(self, param: LayerParameter):
         super().__init__(param)
         reshape = param.reshape_param
         self.dims, self.axis, self.num_axes = list(reshape.shape.dim), reshape.axis, reshape.num_axes
         if self.dims.count(-1) > 1 or min(self.dims, default=0) < -1 or self.num_axes < -1:
             raise self.error(f"shape {self.dims}, num_axes {self.num_axes}: one dim at most may be -1, none less")
 
-    def forward(self, bottom):
+    def forward(self, bottom: Tensor) -> Tensor:
         shape, ndim = bottom.shape, bottom.ndim
         start = self.axis if self.axis >= 0 else ndim + 1 + self.axis
         end = ndim if self.num_axes == -1 else start + self.num_axes
@@ -139,32 +186,40 @@ class Reshape(Layer):
             raise self.error(f"a bottom of shape {tuple(shape)} does not fit into {tuple(dims)}")
         return bottom.reshape(dims)
 
+    def source(self, step: LayerSource) -> str:
+        x, ndim = step.bottom, len(step.shapes[0])
+        start = self.axis if self.axis >= 0 else ndim + 1 + self.axis
+        end = ndim if self.num_axes == -1 else start + self.num_axes
+        dims = [str(dim) if dim else f"{x}.shape[{start + i}]" for i, dim in enumerate(self.dims)]
+        kept = [f"{x}.shape[{i}]" for i in range(start)], [f"{x}.shape[{i}]" for i in range(end, ndim)]
+        return f"{x}.reshape({', '.join([*kept[0], *dims, *kept[1]])})"
 
-@register("Tile")
+
+@layer("Tile")
 class Tile(Layer):
     """The bottom `tiles` times along `axis` (tile_layer.cpp)."""
 
-    def __init__(self, param):
+    def __init__(self, param: LayerParameter):
         super().__init__(param)
         self.axis, self.tiles = param.tile_param.axis, param.tile_param.tiles
         if self.tiles < 1:
             raise self.error("tiles must be given and positive")
 
-    def forward(self, bottom):
+    def forward(self, bottom: Tensor) -> Tensor:
         return torch.cat([bottom] * self.tiles, canonical_axis(self.axis, bottom.ndim, self))
 
 
-@register("BatchReindex")
+@layer("BatchReindex")
 class BatchReindex(Layer):
     """The items of the first bottom in the order that the second, of shape (M,), says (batch_reindex_layer.cpp)."""
 
-    def forward(self, bottom, order):
+    def forward(self, bottom: Tensor, order: Tensor) -> Tensor:
         if order.ndim != 1:
             raise self.error(f"the second bottom must have one axis, not shape {tuple(order.shape)}")
         return bottom.index_select(0, check_indices(order, bottom.shape[0], self))
 
 
-@register("Filter")
+@layer("Filter")
 class Filter(Layer):
     """The items of every other bottom where the last one, the selector of shape (N, 1, ...), is not zero
     (filter_layer.cpp).
@@ -172,12 +227,12 @@ class Filter(Layer):
     How many there are depends on the data: until they are known, shapes are those of the bottoms, as in Caffe.
     """
 
-    def forward(self, *bottoms):
-        *bottoms, selector = bottoms
-        if not bottoms or any(bottom.shape[0] != selector.numel() for bottom in bottoms):
+    def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
+        *items, selector = bottoms
+        if not items or any(bottom.shape[0] != selector.numel() for bottom in items):
             raise self.error(f"a selector of shape {tuple(selector.shape)} for bottoms of shape "
-                             f"{', '.join(str(tuple(bottom.shape)) for bottom in bottoms)}: it wants one number an item")
+                             f"{', '.join(str(tuple(bottom.shape)) for bottom in items)}: it needs one number an item")
         if not selector.is_meta:
             chosen = selector.flatten().nonzero().squeeze(1)
-            bottoms = [bottom.index_select(0, chosen) for bottom in bottoms]
-        return tuple(bottoms) if len(bottoms) > 1 else bottoms[0]
+            items = [bottom.index_select(0, chosen) for bottom in items]
+        return tuple(items) if len(items) > 1 else items[0]

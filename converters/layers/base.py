@@ -1,42 +1,63 @@
 """What every layer is: a module made from a LayerParameter, found by its Caffe type name."""
 
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from converters.caffe_pb2 import FillerParameter
+from converters.caffe_pb2 import FillerParameter, LayerParameter
 from converters.errors import CaffeError
 from converters.layers.fillers import fill
+from converters.layers.pixels import Pixels
+from converters.layers.sources import LayerSource
 
 REGISTRY: dict[str, type["Layer"]] = {}
+Shape = Sequence[int]
 
 
 Made = TypeVar("Made", bound=type["Layer"])
 
 
-def register(*types: str) -> Callable[[Made], Made]:
+def layer(*types: str, origin: str = "BVLC", replace: bool = False) -> Callable[[Made], Made]:
     """Class decorator: make layers of these Caffe types with this subclass of `Layer`.
 
     A layer of one's own::
 
         @converters.register("Double")
         class Double(converters.Layer):
+            pixels = converters.layers.SAME
+
             def forward(self, bottom):
                 return 2 * bottom
 
-    A layer's settings are in the LayerParameter that `__init__` takes. One with parameter blobs also sets `blob_names` and
-    says their shapes in `blob_shapes`; a loss sets `loss_weight` to 1. Bottoms are forward's arguments; several tops are a
-    tuple. Fields that caffe.proto does not know do not survive reading: give such settings in the class.
+            def source(self, step):
+                return f"2 * {step.bottom}"
+
+    A layer's settings are in the LayerParameter that `__init__` takes. Only `forward` is needed: bottoms are its arguments,
+    several tops are a tuple. Without `pixels`, crops and the fast path refuse the layer; without `source` it is not written
+    as PyTorch source or ONNX. A layer with parameter blobs also sets `blob_names` and gives their shapes in `blob_shapes`;
+    a loss sets `loss_weight` to 1. Fields that caffe.proto does not know do not survive reading: give such
+    settings in the class.
+
+    origin: the Caffe that the type comes from. replace: take the place of a class that is registered already, which raises
+    CaffeError otherwise.
     """
 
-    def add(cls):
+    def add(cls: Made) -> Made:
         for name in types:
-            REGISTRY[name] = cls
+            if name in REGISTRY and not replace:
+                other = REGISTRY[name]
+                raise CaffeError(f"layer type '{name}' is registered already, by {other.__module__}.{other.__qualname__}; "
+                                 "give replace=True to take its place")
+        REGISTRY.update(dict.fromkeys(types, cls))
+        cls.origin = origin
         return cls
 
     return add
+
+
+register = layer  # the public name
 
 
 class Layer(nn.Module):
@@ -46,31 +67,57 @@ class Layer(nn.Module):
     known (Caffe's LayerSetUp); until then they are None.
     """
 
+    origin = "BVLC"  # the Caffe that this layer comes from
     blob_names: tuple[str, ...] = ()  # the parameter blobs in Caffe's order; also their keys in the state_dict
     fillers: tuple[FillerParameter | None, ...] = ()  # a FillerParameter for each blob; a missing one fills with zeros
+    blob_axes: int | None = None  # of the first blob, where old files store every blob with 4 axes (others have one then)
     buffers_only = False  # True where the blobs are statistics, not learned (BatchNorm)
     loss_weight = 0.0  # of the first top, where the description gives none
+    scores = False  # True where, as a loss does, it scores or stores what the net computes: inference leaves it out
     in_place = False  # True where the top may overwrite the bottom
     overwrite = False  # set by the net where it is to
+    spares_top = False  # True where the gradient does not need the top, which a layer in place may then overwrite
+    mapped_bottoms: int | None = None  # how many bottoms, from the first, `pixels` speaks of; None: all. Others lend a size
+    type: str  # type: ignore[assignment]  # Caffe's; a Module's own `type` casts
+    # The parameter blobs, where a layer has them.
+    weight: Tensor
+    bias: Tensor
 
-    def __init__(self, param):
+    def __init__(self, param: LayerParameter):
         super().__init__()
-        self.layer_name, self.type = param.name, param.type
-        self.own_shapes = {}  # of the blobs that are another layer's in another shape
+        self.layer_name = param.name
+        self.type = param.type
+        self.own_shapes: dict[str, tuple[int, ...]] = {}  # of the blobs that are another layer's in another shape
         self.frozen = {index for index, spec in enumerate(param.param) if spec.lr_mult == 0}
 
-    def blob_shapes(self, *bottoms):
+    @property
+    def pixels(self) -> Pixels | None:
+        """How the top's pixels lie over the bottoms': SAME, or windows. None: there is no map, and crops refuse to pass.
+
+        A class may give it as an attribute, or as a property where it depends on the settings.
+        """
+        return None
+
+    def source(self, step: LayerSource) -> str | Sequence[str]:
+        """The expression that makes the top, or one for each top, in PyTorch source. Raises CaffeError where it has none.
+
+        `step` holds the bottoms' expressions and shapes, takes what `__init__` needs (`step.module`), and refuses settings
+        that cannot be written (`step.refuse`).
+        """
+        raise self.error("cannot be written as PyTorch source; CaffeNet runs it as it is")
+
+    def blob_shapes(self, *bottoms: Any, **optional: Any) -> tuple[Shape, ...]:
         """The shape of each parameter blob, from the bottoms' shapes."""
         return ()
 
-    def top_shape(self, *bottoms):
+    def top_shape(self, *bottoms: Any, **optional: Any) -> Shape | None:
         """The shape of the only top, from the bottoms' shapes; None to have `forward` find it on the meta device.
 
         The layers that most nets are made of say it, since PyTorch's own rules import a compiler: a second and 70 MB.
         """
         return None
 
-    def declare_blobs(self):
+    def declare_blobs(self) -> None:
         """Give every blob its place in the state_dict, empty for now."""
         for name in self.blob_names:
             if self.buffers_only:
@@ -78,64 +125,65 @@ class Layer(nn.Module):
             else:
                 self.register_parameter(name, None)
 
-    def make_blob(self, index, shape, like=None):
+    def make_blob(self, index: int, shape: Shape, like: Tensor | None = None) -> None:
         """Make blob `index` with this shape and fill it as described, where the tensor `like` is and of its type."""
         blob = torch.zeros(tuple(shape))
-        if index < len(self.fillers) and self.fillers[index] is not None and not blob.is_meta:
+        filler = self.fillers[index] if index < len(self.fillers) else None
+        if filler is not None and not blob.is_meta:
             try:
-                fill(blob, self.fillers[index])
+                fill(blob, filler)
             except CaffeError as error:
-                raise self.error(error) from None
+                raise self.error(str(error)) from None
         if like is not None and not like.is_meta:
             blob = blob.to(like.device, like.dtype if like.is_floating_point() else None)
         self.set_blob(index, blob)
 
-    def set_blob(self, index, blob):
+    def set_blob(self, index: int, blob: Tensor) -> None:
         """Make a tensor the blob `index`, as it is."""
         if not self.buffers_only:
             blob = nn.Parameter(blob, requires_grad=index not in self.frozen)
         setattr(self, self.blob_names[index], blob)
 
-    def share_blob(self, index, owner, shape):
+    def share_blob(self, index: int, owner: Tensor, shape: Shape) -> None:
         """Take another layer's blob as blob `index`; one of another shape is seen in this one (share_mode PERMISSIVE)."""
         name = self.blob_names[index]
         setattr(self, name, owner)
         if tuple(owner.shape) != tuple(shape):
             self.own_shapes[name] = tuple(shape)
 
-    def blobs(self):
+    def blobs(self) -> list[Any]:
         """The parameter blobs as tensors, in Caffe's order; None where not made yet."""
         blobs = [getattr(self, name) for name in self.blob_names]
         return [blob.view(self.own_shapes[name]) if name in self.own_shapes else blob
                 for name, blob in zip(self.blob_names, blobs, strict=True)]
 
-    def blobs_by_name(self):
+    def blobs_by_name(self) -> dict[str, Tensor]:
         """{name: parameter blob} of those that are made."""
         return {name: blob for name, blob in zip(self.blob_names, self.blobs(), strict=True) if blob is not None}
 
-    def error(self, reason):
+    def error(self, reason: str) -> CaffeError:
         """A CaffeError that names this layer."""
         return CaffeError(f"layer '{self.layer_name}' ({self.type}): {reason}")
 
-    def extra_repr(self):
+    def extra_repr(self) -> str:
         shapes = [f"{name}={tuple(blob.shape)}" for name, blob in zip(self.blob_names, self.blobs(), strict=True)
                   if blob is not None]
         return ", ".join([self.type, *shapes])
 
 
-def constant(value):
+def constant(value: float) -> FillerParameter:
     """A filler of one value."""
     return FillerParameter(type="constant", value=value)
 
 
-def canonical_axis(axis, ndim, layer):
+def canonical_axis(axis: int, ndim: int, layer: Layer) -> int:
     """`axis` counted from the front, as Caffe's CanonicalAxisIndex; out of range is an error that names the layer."""
     if not -ndim <= axis < ndim:
         raise layer.error(f"axis {axis} is out of range for a bottom of {ndim} axes")
     return axis % ndim
 
 
-def check_indices(values, size, layer, what="index"):
+def check_indices(values: Tensor, size: int, layer: Layer, what: str = "index") -> Tensor:
     """`values` as whole numbers; one outside [0, size) is an error that names the layer.
 
     Only looked at on the CPU, where it costs no waiting, and not while a graph is being captured.
@@ -148,7 +196,7 @@ def check_indices(values, size, layer, what="index"):
     return indices
 
 
-def root(squares, slack):
+def root(squares: Tensor, slack: float) -> Tensor:
     """The square root of `squares`, with Caffe's gradient 1 / (2 * (root + slack)), finite at zero."""
     value = squares.detach().sqrt()
     return value + (squares - squares.detach()) / (2 * (value + slack))

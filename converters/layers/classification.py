@@ -1,11 +1,13 @@
 """From scores to classes: ArgMax and Accuracy."""
 
 import torch
+from torch import Tensor
 
-from converters.layers.base import Layer, canonical_axis, check_indices, register
+from converters.caffe_pb2 import LayerParameter
+from converters.layers.base import Layer, canonical_axis, check_indices, layer
 
 
-@register("ArgMax")
+@layer("ArgMax")
 class ArgMax(Layer):
     """Where the top_k largest numbers lie along `axis`, or among all of an item; with out_max_val they themselves
     (argmax_layer.cpp).
@@ -14,7 +16,7 @@ class ArgMax(Layer):
     places, then numbers. No gradient.
     """
 
-    def __init__(self, param):
+    def __init__(self, param: LayerParameter):
         super().__init__(param)
         argmax = param.argmax_param
         self.axis = argmax.axis if argmax.HasField("axis") else None
@@ -22,7 +24,7 @@ class ArgMax(Layer):
         if self.top_k < 1:
             raise self.error("top_k must be positive")
 
-    def forward(self, bottom):
+    def forward(self, bottom: Tensor) -> Tensor:
         if self.axis is not None:
             values, places = self._largest(bottom, canonical_axis(self.axis, bottom.ndim, self))
             return values if self.out_max_val else places
@@ -30,7 +32,7 @@ class ArgMax(Layer):
         top = torch.stack([places, values], 1) if self.out_max_val else places.unsqueeze(1)
         return top.reshape(*top.shape, *[1] * (bottom.ndim - 3))
 
-    def _largest(self, bottom, axis):
+    def _largest(self, bottom: Tensor, axis: int) -> tuple[Tensor, Tensor]:
         bottom, size = bottom.detach(), bottom.shape[axis]
         if self.top_k > size:
             raise self.error(f"top_k {self.top_k} of only {size} numbers")
@@ -43,7 +45,7 @@ class ArgMax(Layer):
         return values, (size - 1 - order).to(bottom.dtype)
 
 
-@register("Accuracy")
+@layer("Accuracy")
 class Accuracy(Layer):
     """The share of labels that are among the top_k scores along `axis` (accuracy_layer.cpp).
 
@@ -51,13 +53,15 @@ class Accuracy(Layer):
     of each class, zero where there is none of it. No gradient.
     """
 
-    def __init__(self, param):
+    scores = True
+
+    def __init__(self, param: LayerParameter):
         super().__init__(param)
         accuracy = param.accuracy_param
         self.axis, self.top_k, self.tops = accuracy.axis, accuracy.top_k, len(param.top)
         self.ignore = accuracy.ignore_label if accuracy.HasField("ignore_label") else None
 
-    def forward(self, scores, labels):
+    def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:
         axis = canonical_axis(self.axis, scores.ndim, self)
         classes = scores.shape[axis]
         if labels.numel() != scores.numel() // classes:

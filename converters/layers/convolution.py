@@ -1,14 +1,20 @@
 """Convolution, Deconvolution and Im2col."""
 
 import math
+from collections.abc import Callable
 
 import torch.nn.functional as F
+from torch import Tensor
 
-from converters.layers.base import Layer, canonical_axis, register
+from converters.caffe_pb2 import ConvolutionParameter, LayerParameter
+from converters.layers.base import Layer, Shape, canonical_axis, layer
 from converters.layers.matmul import linear
+from converters.layers.pixels import Pixels, windows
+from converters.layers.sources import LayerSource, keywords, pair
 
-CONVOLVE = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
-DECONVOLVE = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
+Along = tuple[int, ...]  # a number for each spatial axis
+CONVOLVE: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+DECONVOLVE: dict[int, Callable[..., Tensor]] = {1: F.conv_transpose1d, 2: F.conv_transpose2d, 3: F.conv_transpose3d}
 
 
 class _Windowed(Layer):
@@ -18,7 +24,9 @@ class _Windowed(Layer):
     case, and `along` gives it for any number of axes.
     """
 
-    def __init__(self, param):
+    transposed = False  # whether the windows lie on the top
+
+    def __init__(self, param: LayerParameter):
         super().__init__(param)
         conv = param.convolution_param
         self._window = [self._values(conv, name, default) for name, default in
@@ -29,7 +37,13 @@ class _Windowed(Layer):
             raise self.error("kernel, stride and dilation must be positive")
         self.axis = conv.axis
 
-    def _values(self, conv, name, default):
+    @property
+    def pixels(self) -> Pixels | None:
+        if len(self.kernel) != 2:
+            return None
+        return windows(self.kernel, self.stride, self.pad, self.dilation, self.transposed, self.axis % 4 + 1)
+
+    def _values(self, conv: ConvolutionParameter, name: str, default: int) -> tuple[int, ...]:
         values = tuple(getattr(conv, "kernel_size" if name == "kernel" else name))
         if name != "dilation" and (conv.HasField(f"{name}_h") or conv.HasField(f"{name}_w")):
             if values:
@@ -37,25 +51,28 @@ class _Windowed(Layer):
             return getattr(conv, f"{name}_h"), getattr(conv, f"{name}_w")
         return values or (default,)
 
-    def along(self, axes):
+    def along(self, axes: int) -> list[Along]:
         """kernel, stride, pad, dilation for so many spatial axes."""
         for values in self._window:
             if len(values) not in (1, axes):
                 raise self.error(f"{len(values)} numbers for a bottom of {axes} spatial axes")
         return [values * axes if len(values) == 1 else values for values in self._window]
 
-    def spatial_axes(self, bottom):
+    def spatial_axes(self, bottom: Shape) -> tuple[int, int]:
         """(axis of the channels, number of spatial axes after it) for a bottom of this shape."""
         axis = canonical_axis(self.axis, len(bottom), self)
         if not 1 <= len(bottom) - axis - 1 <= 3:
-            raise self.error(f"wants one to three spatial axes after the channels (axis {axis}), got shape {tuple(bottom)}")
+            raise self.error(f"needs one to three spatial axes after the channels (axis {axis}), got shape {tuple(bottom)}")
         return axis, len(bottom) - axis - 1
 
 
 class _Convolution(_Windowed):
-    functions: dict = CONVOLVE
+    functions: dict[int, Callable[..., Tensor]] = CONVOLVE
+    module = "nn.Conv2d"
+    blob_axes = 4
+    spares_top = True
 
-    def __init__(self, param):
+    def __init__(self, param: LayerParameter):
         super().__init__(param)
         conv = param.convolution_param
         self.num_output, self.group = conv.num_output, conv.group
@@ -65,25 +82,25 @@ class _Convolution(_Windowed):
         self.fillers = (conv.weight_filler if conv.HasField("weight_filler") else None,
                         conv.bias_filler if conv.HasField("bias_filler") else None)
 
-    def blob_shapes(self, bottom, *_):
+    def blob_shapes(self, bottom: Shape, *_: Shape) -> tuple[Shape, ...]:
         axis, axes = self.spatial_axes(bottom)
         channels = bottom[axis]
         if channels % self.group or self.num_output % self.group:
             raise self.error(f"{channels} channels in and {self.num_output} out do not divide into {self.group} groups")
         return (*self.weight_channels(channels), *self.along(axes)[0]), (self.num_output,)
 
-    def top_shape(self, bottom, *others):
+    def top_shape(self, bottom: Shape, *others: Shape) -> Shape | None:
         axis, axes = self.spatial_axes(bottom)
         size = [self.top_size(*numbers) for numbers in zip(bottom[axis + 1:], *self.along(axes), strict=True)]
         if others or min(size) < 1 or self.weight_channels(bottom[axis]) != tuple(self.weight.shape[:2]):
             return None
         return *bottom[:axis], self.num_output, *size
 
-    def forward(self, *bottoms):
+    def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
         tops = tuple(self._convolve(bottom) for bottom in bottoms)
         return tops if len(tops) > 1 else tops[0]
 
-    def _convolve(self, bottom):
+    def _convolve(self, bottom: Tensor) -> Tensor:
         axis, axes = self.spatial_axes(bottom.shape)
         _, stride, pad, dilation = self.along(axes)
         bias = self.bias if "bias" in self.blob_names else None
@@ -93,31 +110,55 @@ class _Convolution(_Windowed):
         top = self.compute(self.functions[axes], batch, bias, stride, pad, dilation)
         return top if axis == 1 else top.reshape(*bottom.shape[:axis], *top.shape[1:])
 
+    def source(self, step: LayerSource) -> list[str]:
+        shape = step.shapes[0]
+        if len(shape) != 4 or self.axis != 1:
+            step.refuse("only convolutions over two spatial axes are written")
+        kernel, stride, pad, dilation = map(pair, self.along(2))
+        more = keywords(stride=(stride, "1"), padding=(pad, "0"), dilation=(dilation, "1"), groups=(self.group, 1),
+                        bias=("bias" in self.blob_names, True))
+        step.module(f"{self.module}({shape[1]}, {self.num_output}, {kernel}{more})")
+        return [f"{step.own}({bottom})" for bottom in step.bottoms]
 
-@register("Convolution")
+    # What differs between the two: the weights' first axes, the top's size along an axis, the computing.
+
+    def weight_channels(self, channels: int) -> tuple[int, int]:
+        raise NotImplementedError
+
+    @staticmethod
+    def top_size(size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
+        raise NotImplementedError
+
+    def compute(self, function: Callable[..., Tensor], batch: Tensor, bias: Tensor | None, stride: Along, pad: Along,
+                dilation: Along) -> Tensor:
+        raise NotImplementedError
+
+
+@layer("Convolution")
 class Convolution(_Convolution):
     """Convolution over one to three spatial axes (conv_layer.cpp).
 
     Weights (num_output, channels / group, kernel_h, kernel_w); bias (num_output,).
     """
 
-    def weight_channels(self, channels):
+    def weight_channels(self, channels: int) -> tuple[int, int]:
         return self.num_output, channels // self.group
 
     @staticmethod
-    def top_size(size, kernel, stride, pad, dilation):
+    def top_size(size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
         return (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
 
-    def compute(self, function, batch, bias, stride, pad, dilation):
+    def compute(self, function: Callable[..., Tensor], batch: Tensor, bias: Tensor | None, stride: Along, pad: Along,
+                dilation: Along) -> Tensor:
         if self.training and function is F.conv2d and self.group == 1:
             window = batch.shape[2:], self.weight.shape[2:], stride, pad, dilation
             size = [self.top_size(*numbers) for numbers in zip(*window, strict=True)]
             if 0 < math.prod(size) < self.num_output:
                 rows = self._product(F.unfold(batch, self.weight.shape[2:], dilation, pad, stride), bias)
-                return rows.unflatten(0, (len(batch), *size)).permute(0, 3, 1, 2)
+                return rows.view(len(batch), *size, -1).permute(0, 3, 1, 2)
         return function(batch, self.weight, bias, stride, pad, dilation, self.group)
 
-    def _product(self, columns, bias):
+    def _product(self, columns: Tensor, bias: Tensor | None) -> Tensor:
         """The convolution as Caffe computes it, one matrix product with im2col's columns: a row of outputs a position.
 
         In training, where the weights outweigh the positions, as in fc6, it is forward and backward the faster way.
@@ -125,11 +166,12 @@ class Convolution(_Convolution):
         if self.weight.is_contiguous():
             return linear(columns.transpose(1, 2).flatten(0, 1), self.weight.flatten(1), bias)
         # In the layout channels_last the columns are put in the order of the weights, which are larger and stay in place.
-        rows = columns.unflatten(1, (self.weight.shape[1], -1)).permute(0, 3, 2, 1).flatten(2).flatten(0, 1)
+        columns = columns.view(len(columns), self.weight.shape[1], -1, columns.shape[2])
+        rows = columns.permute(0, 3, 2, 1).flatten(2).flatten(0, 1)
         return linear(rows, self.weight.permute(0, 2, 3, 1).flatten(1), bias)
 
 
-@register("Deconvolution")
+@layer("Deconvolution")
 class Deconvolution(_Convolution):
     """The transpose of Convolution (deconv_layer.cpp).
 
@@ -137,29 +179,32 @@ class Deconvolution(_Convolution):
     """
 
     functions = DECONVOLVE
+    module = "nn.ConvTranspose2d"
+    transposed = True
 
-    def weight_channels(self, channels):
+    def weight_channels(self, channels: int) -> tuple[int, int]:
         return channels, self.num_output // self.group
 
     @staticmethod
-    def top_size(size, kernel, stride, pad, dilation):
+    def top_size(size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
         return stride * (size - 1) + dilation * (kernel - 1) + 1 - 2 * pad
 
-    def compute(self, function, batch, bias, stride, pad, dilation):
+    def compute(self, function: Callable[..., Tensor], batch: Tensor, bias: Tensor | None, stride: Along, pad: Along,
+                dilation: Along) -> Tensor:
         return function(batch, self.weight, bias, stride, pad, 0, self.group, dilation)
 
 
-@register("Im2col")
+@layer("Im2col")
 class Im2col(_Windowed):
     """Every window of the image as a column of channels * kernel_h * kernel_w numbers (im2col_layer.cpp).
 
     Two spatial axes only; the columns keep the place of their windows: (N, channels * kernel_h * kernel_w, H, W).
     """
 
-    def forward(self, bottom):
+    def forward(self, bottom: Tensor) -> Tensor:
         axis, axes = self.spatial_axes(bottom.shape)
         if axes != 2:
-            raise self.error(f"wants two spatial axes after the channels (axis {axis}), got shape {tuple(bottom.shape)}")
+            raise self.error(f"needs two spatial axes after the channels (axis {axis}), got shape {tuple(bottom.shape)}")
         kernel, stride, pad, dilation = self.along(axes)
         size = [(bottom.shape[axis + 1 + i] + 2 * pad[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
                 for i in range(axes)]

@@ -4,28 +4,37 @@ import math
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from converters.caffe_pb2 import HingeLossParameter, LossParameter
+from converters.caffe_pb2 import HingeLossParameter, LayerParameter, LossParameter
 from converters.formats.blob import read_blob
-from converters.layers.base import Layer, canonical_axis, check_indices, register, root
+from converters.layers.base import Layer, canonical_axis, check_indices, layer, root
+from converters.layers.pixels import SAME, Pixels, along_axis
+from converters.layers.sources import LayerSource
 
 LOG_FLT_MIN = math.log(torch.finfo(torch.float32).tiny)
 LOG_THRESHOLD = 1e-20  # kLOG_THRESHOLD: the smallest probability of which a loss takes the logarithm
 
 
-@register("Softmax")
+@layer("Softmax")
 class Softmax(Layer):
     """exp(x) over its sum along `axis` (softmax_layer.cpp)."""
 
-    def __init__(self, param):
+    pixels: Pixels | None = SAME
+
+    def __init__(self, param: LayerParameter):
         super().__init__(param)
         self.axis = param.softmax_param.axis
+        self.pixels = along_axis(self.axis)
 
-    def forward(self, bottom):
+    def forward(self, bottom: Tensor) -> Tensor:
         return bottom.softmax(canonical_axis(self.axis, bottom.ndim, self))
 
+    def source(self, step: LayerSource) -> str:
+        return f"{step.bottom}.softmax({self.axis % len(step.shapes[0])})"
 
-def normalization_mode(param, default=LossParameter.VALID):
+
+def normalization_mode(param: LossParameter, default: int = LossParameter.VALID) -> int:
     """The mode a LossParameter asks for; `normalize`, the older switch, counts where `normalization` is not given."""
     if param.HasField("normalization"):
         return param.normalization
@@ -34,19 +43,19 @@ def normalization_mode(param, default=LossParameter.VALID):
     return default
 
 
-def normalizer(mode, outer, inner, valid):
+def normalizer(mode: int, outer: int, inner: int, valid: Tensor | None) -> Tensor | int:
     """What a summed loss is divided by: `outer` items of `inner` places, of which `valid`, a tensor or None for all, count.
 
     Never below one (LossLayer, GetNormalizer).
     """
     if mode == LossParameter.VALID and valid is not None:
         return valid.clamp(min=1)
-    counts = {LossParameter.FULL: outer * inner, LossParameter.VALID: outer * inner,
+    counts: dict[int, int] = {LossParameter.FULL: outer * inner, LossParameter.VALID: outer * inner,
               LossParameter.BATCH_SIZE: outer, LossParameter.NONE: 1}
     return max(1, counts[mode])
 
 
-def at_least(values, limit):
+def at_least(values: Tensor, limit: float) -> Tensor:
     """max(values, limit), but with the gradient of `values`: Caffe's gradients do not know of the limit."""
     return values + (values.detach().clamp(min=limit) - values.detach())
 
@@ -54,12 +63,12 @@ def at_least(values, limit):
 class _Loss(Layer):
     loss_weight = 1.0
 
-    def __init__(self, param):
+    def __init__(self, param: LayerParameter):
         super().__init__(param)
         self.tops = len(param.top)
         self.ignore = param.loss_param.ignore_label if param.loss_param.HasField("ignore_label") else None
 
-    def targets(self, labels, scores, axis):
+    def targets(self, labels: Tensor, scores: Tensor, axis: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """(labels along `axis` of the scores, ignored ones 0; where they are ignored or None; how many are not, or None)."""
         shape, labels = scores.shape, labels.detach()
         if labels.numel() != scores.numel() // shape[axis]:
@@ -73,7 +82,7 @@ class _Loss(Layer):
         return labels, ignored, ignored.numel() - ignored.sum()
 
 
-@register("SoftmaxWithLoss")
+@layer("SoftmaxWithLoss")
 class SoftmaxWithLoss(_Loss):
     """Multinomial logistic loss of the softmax over `axis` (softmax_loss_layer.cpp).
 
@@ -81,12 +90,12 @@ class SoftmaxWithLoss(_Loss):
     ignore_label count neither in the loss nor in a VALID normalization. A second top is the probabilities.
     """
 
-    def __init__(self, param):
+    def __init__(self, param: LayerParameter):
         super().__init__(param)
         self.axis = param.softmax_param.axis
         self.mode = normalization_mode(param.loss_param)
 
-    def forward(self, scores, labels):
+    def forward(self, scores: Tensor, labels: Tensor) -> Tensor | tuple[Tensor, ...]:
         axis = canonical_axis(self.axis, scores.ndim, self)
         target, ignored, valid = self.targets(labels, scores, axis)
         log_probabilities = scores.log_softmax(axis)
@@ -98,35 +107,37 @@ class SoftmaxWithLoss(_Loss):
         return (loss, log_probabilities.exp()) if self.tops > 1 else loss
 
 
-@register("InfogainLoss")
+@layer("InfogainLoss")
 class InfogainLoss(_Loss):
     """Minus the sum of H[label, c] * log softmax(scores)[c] (infogain_loss_layer.cpp).
 
     H (C, C) is the third bottom or the file `source`, a BlobProto. Otherwise as SoftmaxWithLoss.
     """
 
-    def __init__(self, param):
+    infogain: Tensor
+
+    def __init__(self, param: LayerParameter):
         super().__init__(param)
         self.axis = param.infogain_loss_param.axis
         if param.loss_param.HasField("normalize"):
             raise self.error("takes normalization, not the older normalize")
         self.mode = param.loss_param.normalization
-        infogain = None
+        infogain = None  # where it is a bottom
         if len(param.bottom) < 3:
             if not param.infogain_loss_param.source:
-                raise self.error("wants the infogain matrix, as a third bottom or as the file `source`")
+                raise self.error("needs the infogain matrix, as a third bottom or as the file `source`")
             infogain = torch.from_numpy(read_blob(param.infogain_loss_param.source).copy())
         self.register_buffer("infogain", infogain, persistent=False)
 
-    def forward(self, scores, labels, infogain=None):
+    def forward(self, scores: Tensor, labels: Tensor, infogain: Tensor | None = None) -> Tensor | tuple[Tensor, ...]:
         axis = canonical_axis(self.axis, scores.ndim, self)
         classes = scores.shape[axis]
-        infogain = self.infogain if infogain is None else infogain.detach()
-        if infogain.numel() != classes**2:
-            raise self.error(f"an infogain matrix of shape {tuple(infogain.shape)} for {classes} classes")
+        matrix = self.infogain if infogain is None else infogain.detach()
+        if matrix.numel() != classes**2:
+            raise self.error(f"an infogain matrix of shape {tuple(matrix.shape)} for {classes} classes")
         target, ignored, valid = self.targets(labels, scores, axis)
         log_probabilities = scores.log_softmax(axis)
-        rows = infogain.reshape(classes, classes)[target.squeeze(axis)].movedim(-1, axis)
+        rows = matrix.reshape(classes, classes)[target.squeeze(axis)].movedim(-1, axis)
         gains = rows * at_least(log_probabilities, math.log(LOG_THRESHOLD))
         if ignored is not None:
             gains = gains.masked_fill(ignored, 0)
@@ -135,57 +146,57 @@ class InfogainLoss(_Loss):
         return (loss, log_probabilities.exp()) if self.tops > 1 else loss
 
 
-@register("MultinomialLogisticLoss")
+@layer("MultinomialLogisticLoss")
 class MultinomialLogisticLoss(_Loss):
     """Minus the mean logarithm of the probability of each item's label (multinomial_logistic_loss_layer.cpp).
 
     Bottoms: probabilities (N, C) and labels (N,).
     """
 
-    def forward(self, probabilities, labels):
+    def forward(self, probabilities: Tensor, labels: Tensor) -> Tensor:
         rows = probabilities.flatten(1)
         picked = rows.gather(1, self.targets(labels, rows, 1)[0])
         # Caffe's gradient is 1 / max(p, limit), below the limit too.
         return -at_least(picked, LOG_THRESHOLD).log().sum() / len(rows)
 
 
-@register("EuclideanLoss")
+@layer("EuclideanLoss")
 class EuclideanLoss(_Loss):
     """Half the mean over the items of the summed squared differences, with gradients to both (euclidean_loss_layer.cpp)."""
 
-    def forward(self, bottom, target):
+    def forward(self, bottom: Tensor, target: Tensor) -> Tensor:
         if bottom.shape[0] != target.shape[0] or bottom.numel() != target.numel():
             raise self.error(f"bottoms differ in shape: {tuple(bottom.shape)} and {tuple(target.shape)}")
         return (bottom - target.reshape(bottom.shape)).square().sum() / (2 * bottom.shape[0])
 
 
-@register("HingeLoss")
+@layer("HingeLoss")
 class HingeLoss(_Loss):
     """The mean over the items of the summed one-against-all hinge losses, norm L1 or squared, L2 (hinge_loss_layer.cpp)."""
 
-    def __init__(self, param):
+    def __init__(self, param: LayerParameter):
         super().__init__(param)
         self.squared = param.hinge_loss_param.norm == HingeLossParameter.L2
 
-    def forward(self, scores, labels):
+    def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
         rows = scores.flatten(1)
         sign = torch.ones_like(rows).scatter(1, self.targets(labels, rows, 1)[0], -1)
         margins = F.relu(1 + sign * rows)
         return (margins.square() if self.squared else margins).sum() / len(rows)
 
 
-@register("SigmoidCrossEntropyLoss")
+@layer("SigmoidCrossEntropyLoss")
 class SigmoidCrossEntropyLoss(_Loss):
     """Cross entropy of sigmoid(scores) with targets in [0, 1] (sigmoid_cross_entropy_loss_layer.cpp).
 
     The sum is divided by the number of items unless loss_param asks otherwise. Targets equal to ignore_label do not count.
     """
 
-    def __init__(self, param):
+    def __init__(self, param: LayerParameter):
         super().__init__(param)
         self.mode = normalization_mode(param.loss_param, LossParameter.BATCH_SIZE)
 
-    def forward(self, scores, targets):
+    def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
         if scores.numel() != targets.numel() or scores.shape[0] != targets.shape[0]:
             raise self.error(f"bottoms differ in shape: {tuple(scores.shape)} and {tuple(targets.shape)}")
         targets = targets.detach().reshape(scores.shape).to(scores.dtype)
@@ -197,7 +208,7 @@ class SigmoidCrossEntropyLoss(_Loss):
         return losses.sum() / normalizer(self.mode, items, scores.numel() // items, valid)
 
 
-@register("ContrastiveLoss")
+@layer("ContrastiveLoss")
 class ContrastiveLoss(_Loss):
     """Half the mean of d^2 for similar pairs and max(margin - d, 0)^2 for others, d their distance
     (contrastive_loss_layer.cpp).
@@ -206,14 +217,14 @@ class ContrastiveLoss(_Loss):
     cost max(margin - d^2, 0).
     """
 
-    def __init__(self, param):
+    def __init__(self, param: LayerParameter):
         super().__init__(param)
         self.margin = param.contrastive_loss_param.margin
         self.legacy = param.contrastive_loss_param.legacy_version
 
-    def forward(self, left, right, similar):
+    def forward(self, left: Tensor, right: Tensor, similar: Tensor) -> Tensor:
         if left.shape != right.shape or similar.numel() != left.shape[0] or left[0].numel() != left.shape[1]:
-            raise self.error(f"wants bottoms (N, C), (N, C) and (N,), got {tuple(left.shape)}, {tuple(right.shape)} and "
+            raise self.error(f"needs bottoms (N, C), (N, C) and (N,), got {tuple(left.shape)}, {tuple(right.shape)} and "
                              f"{tuple(similar.shape)}")
         squared = (left - right).flatten(1).square().sum(1)
         short = F.relu(self.margin - (squared if self.legacy else root(squared, 1e-4)))

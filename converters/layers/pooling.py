@@ -1,15 +1,21 @@
 """Pooling and SPP."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
-from converters.caffe_pb2 import PoolingParameter, SPPParameter
-from converters.layers.base import Layer, register
+from converters.caffe_pb2 import LayerParameter, PoolingParameter, SPPParameter
+from converters.layers.base import Layer, Shape, layer
+from converters.layers.pixels import Pixels, windows
+from converters.layers.sources import LayerSource, keywords, pair
 
+Pair = tuple[int, int]  # (height, width)
 FLT_MAX = torch.finfo(torch.float32).max
 
 
-@register("Pooling")
+@layer("Pooling")
 class Pooling(Layer):
     """MAX and AVE pooling with Caffe's output size (pooling_layer.cpp).
 
@@ -18,7 +24,7 @@ class Pooling(Layer):
     image, padding included. A second top of MAX is the place y * width + x of each maximum.
     """
 
-    def __init__(self, param):
+    def __init__(self, param: LayerParameter):
         super().__init__(param)
         pool = param.pooling_param
         self.method, self.floor, self.tops = pool.pool, pool.round_mode == PoolingParameter.FLOOR, len(param.top)
@@ -32,22 +38,38 @@ class Pooling(Layer):
             raise self.error("kernel_size and stride must be positive")
         check_method(self.method, self.pad, self.kernel, self)
 
-    def top_shape(self, bottom):
+    def top_shape(self, bottom: Shape) -> Shape | None:
         if self.tops > 1 or self.is_global or len(bottom) != 4:
             return None
         return *bottom[:2], *_windows(bottom[2:], self.kernel, self.stride, self.pad, self.floor, self)[0]
 
-    def forward(self, bottom):
+    def forward(self, bottom: Tensor) -> Tensor | tuple[Tensor, ...]:
         if bottom.ndim != 4:
-            raise self.error(f"wants a bottom of 4 axes (N, C, H, W), got shape {tuple(bottom.shape)}")
-        kernel = tuple(bottom.shape[2:]) if self.is_global else self.kernel
+            raise self.error(f"needs a bottom of 4 axes (N, C, H, W), got shape {tuple(bottom.shape)}")
+        kernel = (bottom.shape[2], bottom.shape[3]) if self.is_global else self.kernel
         if self.method == PoolingParameter.AVE:
             return average_pool(bottom, kernel, self.stride, self.pad, self.floor, self)
         top, places = max_pool(bottom, kernel, self.stride, self.pad, self.floor, self, self.tops > 1)
-        return (top, places) if self.tops > 1 else top
+        return (top, places) if places is not None else top
+
+    @property
+    def pixels(self) -> Pixels | None:
+        return None if self.is_global else windows(self.kernel, self.stride, self.pad)
+
+    def source(self, step: LayerSource) -> str:
+        is_max = self.method == PoolingParameter.MAX
+        if self.tops > 1:
+            step.refuse("only pooling with one top is written")
+        if self.is_global:
+            return f"{step.bottom}.{'amax' if is_max else 'mean'}((2, 3), keepdim=True)"
+        for kernel, stride, pad in zip(self.kernel, self.stride, self.pad, strict=True):
+            if 2 * pad > kernel or (stride > kernel and not any(self.pad)):
+                step.refuse("PyTorch has no pooling with a pad above half the kernel, or a stride above it without a pad")
+        more = keywords(padding=(pair(self.pad), "0"), ceil_mode=(not self.floor, False))
+        return f"F.{'max' if is_max else 'avg'}_pool2d({step.bottom}, {pair(self.kernel)}, {pair(self.stride)}{more})"
 
 
-@register("SPP")
+@layer("SPP")
 class SPP(Layer):
     """Spatial pyramid pooling (spp_layer.cpp).
 
@@ -55,28 +77,29 @@ class SPP(Layer):
     other. A pyramid of height 1 is a global pooling.
     """
 
-    def __init__(self, param):
+    def __init__(self, param: LayerParameter):
         super().__init__(param)
         self.height, self.method = param.spp_param.pyramid_height, param.spp_param.pool
         if not self.height:
             raise self.error("pyramid_height must be given and positive")
 
-    def forward(self, bottom):
+    def forward(self, bottom: Tensor) -> Tensor:
         if bottom.ndim != 4:
-            raise self.error(f"wants a bottom of 4 axes (N, C, H, W), got shape {tuple(bottom.shape)}")
+            raise self.error(f"needs a bottom of 4 axes (N, C, H, W), got shape {tuple(bottom.shape)}")
         levels = [self._level(bottom, 2**level) for level in range(self.height)]
         return levels[0] if self.height == 1 else torch.cat([level.flatten(1) for level in levels], 1)
 
-    def _level(self, bottom, bins):
-        kernel = tuple(_divided_up(size, bins) for size in bottom.shape[2:])
-        pad = tuple((k * bins - size + 1) // 2 for k, size in zip(kernel, bottom.shape[2:], strict=True))
+    def _level(self, bottom: Tensor, bins: int) -> Tensor:
+        height, width = bottom.shape[2:]
+        kernel = _divided_up(height, bins), _divided_up(width, bins)
+        pad = (kernel[0] * bins - height + 1) // 2, (kernel[1] * bins - width + 1) // 2
         check_method(self.method, pad, kernel, self)
         if self.method == SPPParameter.AVE:
             return average_pool(bottom, kernel, kernel, pad, False, self)
         return max_pool(bottom, kernel, kernel, pad, False, self)[0]
 
 
-def check_method(method, pad, kernel, layer):
+def check_method(method: int, pad: Sequence[int], kernel: Sequence[int], layer: Layer) -> None:
     """Refuse what Caffe refuses, and STOCHASTIC pooling."""
     if method == PoolingParameter.STOCHASTIC:
         raise layer.error("STOCHASTIC pooling is not supported: Caffe has it for GPUs only")
@@ -84,7 +107,8 @@ def check_method(method, pad, kernel, layer):
         raise layer.error(f"pad {pad} must be smaller than the kernel {kernel}")
 
 
-def max_pool(bottom, kernel, stride, pad, floor, layer, with_places=False):
+def max_pool(bottom: Tensor, kernel: Pair, stride: Pair, pad: Pair, floor: bool, layer: Layer,
+             with_places: bool = False) -> tuple[Tensor, Tensor | None]:
     """(top, places of the maxima or None): MAX pooling of (N, C, H, W)."""
     out, beyond = _windows(bottom.shape[2:], kernel, stride, pad, floor, layer)
     # PyTorch's own rule is Caffe's but for wide padding, and for windows that lie wholly beyond an unpadded image.
@@ -101,7 +125,7 @@ def max_pool(bottom, kernel, stride, pad, floor, layer, with_places=False):
     return F.max_pool2d(_padded(bottom, pad, beyond, lowest), kernel, stride), None
 
 
-def average_pool(bottom, kernel, stride, pad, floor, layer):
+def average_pool(bottom: Tensor, kernel: Pair, stride: Pair, pad: Pair, floor: bool, layer: Layer) -> Tensor:
     """AVE pooling of (N, C, H, W)."""
     out, beyond = _windows(bottom.shape[2:], kernel, stride, pad, floor, layer)
     mean = F.avg_pool2d(_padded(bottom, pad, beyond, 0), kernel, stride)
@@ -110,7 +134,7 @@ def average_pool(bottom, kernel, stride, pad, floor, layer):
     return mean * (kernel[0] * kernel[1] / (heights[:, None] * widths))
 
 
-def _windows(size, kernel, stride, pad, floor, layer):
+def _windows(size: Shape, kernel: Pair, stride: Pair, pad: Pair, floor: bool, layer: Layer) -> tuple[list[int], list[int]]:
     """For both spatial axes: how many windows there are, and where the last ends, counted from the image's end."""
     out = []
     for axis in (0, 1):
@@ -124,22 +148,22 @@ def _windows(size, kernel, stride, pad, floor, layer):
     return out, [(out[axis] - 1) * stride[axis] + kernel[axis] - pad[axis] - size[axis] for axis in (0, 1)]
 
 
-def _padded(bottom, before, after, value):
+def _padded(bottom: Tensor, before: Sequence[int], after: Sequence[int], value: float) -> Tensor:
     """Pad (or, where negative, cut) the two spatial axes."""
     return F.pad(bottom, (before[1], after[1], before[0], after[0]), value=value)
 
 
-def _window_lengths(count, kernel, stride, extent, like):
+def _window_lengths(count: int, kernel: int, stride: int, extent: int, like: Tensor) -> Tensor:
     """The length of each window along one axis, clipped to the padded image of `extent` pixels."""
     start = torch.arange(count, device=like.device) * stride
     return (extent - start).clamp(max=kernel).to(like.dtype)
 
 
-def _divided_up(size, by):
+def _divided_up(size: int, by: int) -> int:
     return -(-size // by)
 
 
-def _pair(param, name):
+def _pair(param: PoolingParameter, name: str) -> Pair:
     if param.HasField(f"{name}_h") or param.HasField(f"{name}_w"):
         return getattr(param, f"{name}_h"), getattr(param, f"{name}_w")
     return (getattr(param, "kernel_size" if name == "kernel" else name),) * 2

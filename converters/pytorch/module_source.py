@@ -4,21 +4,25 @@ import builtins
 import json
 import keyword
 import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
+from converters.caffe_pb2 import NetParameter
 from converters.errors import CaffeError
-from converters.files import atomic_write
+from converters.files import FilePath, atomic_write
+from converters.layers.sources import HELPERS, LayerSource
 from converters.pytorch.keys import state_dict
-from converters.pytorch.layer_sources import BATCH_NORM, BLOBS, SOURCES
 from converters.shapes import infer_shapes
 
+Size = tuple[int, int]  # (height, width)
 WIDTH = 100  # of the lines written
 INDENT = " " * 8
 RESERVED = {
-    *keyword.kwlist, *dir(builtins), "self", "torch", "nn", "F", "json", "Path", "WEIGHTS", "NAMES", "Blobs", "batch_norm",
-    "load",
+    *keyword.kwlist, *dir(builtins), "self", "torch", "nn", "F", "json", "Path", "WEIGHTS", "NAMES", "load",
 }
 
 HEAD = '''"""{title}: a PyTorch module made from its Caffe description. It needs only torch.
@@ -61,42 +65,16 @@ def load(path=WEIGHTS):
 '''
 
 
-class Step:
-    """One layer while its source is written.
-
-    layer: the Layer; param: its LayerParameter; x: the expressions of its bottoms; shapes, top_shapes: of bottoms and tops;
-    own: the expression of its module; blob_shapes: {blob name: shape}.
-    """
-
-    def __init__(self, layer, param, own, x, shapes, top_shapes):
-        self.layer, self.param, self.own, self.x = layer, param, own, x
-        self.tops, self.shapes, self.top_shapes = list(param.top), shapes, top_shapes
-        self.blob_shapes = {name: tuple(blob.shape) for name, blob in zip(layer.blob_names, layer.blobs(), strict=True)}
-        self.made = None
-
-    def module(self, expression):
-        """Say what makes the layer's module."""
-        self.made = expression
-
-    def blobs(self):
-        """The same for a layer that has parameters and no module of PyTorch's."""
-        if self.blob_shapes:
-            self.made = f"Blobs({', '.join(f'{name}={shape}' for name, shape in self.blob_shapes.items())})"
-
-    def refuse(self, reason):
-        raise self.layer.error(f"cannot be written as PyTorch source: {reason} written; CaffeNet runs it as it is")
-
-
-def write_module(path, net, input_size=None):
+def write_module(path: FilePath, net: NetParameter, input_size: Size | None = None) -> None:
     """Write `module_source` to a .py file."""
     with atomic_write(path) as temporary:
         temporary.write_text(module_source(net, input_size), encoding="utf-8")
 
 
-def module_source(net, input_size=None, outputs=None):
+def module_source(net: NetParameter, input_size: Size | None = None, outputs: Iterable[str] | None = None) -> str:
     """The source of a module that computes what CaffeNet computes of `net`, a NetParameter, at test time.
 
-    Its forward takes the net's inputs and returns {blob: tensor} of `outputs`, the net's own unless told. Losses are left
+    Its forward takes the net's inputs and returns {blob: tensor} of `outputs`, the net's own by default. Losses are left
     out. input_size: (height, width) where the description declares none, or another than it does. Raises CaffeError for
     layers that cannot be written.
     """
@@ -105,15 +83,18 @@ def module_source(net, input_size=None, outputs=None):
     inputs = [name for name in caffe.inputs if name in shapes]
     blob_names = identifiers(shapes)
     layer_names = identifiers([name for name, layer in caffe.layers.items() if layer.blob_names], dir(nn.Module()))
-    made, lines, shared = [], [], {}
-    for step in caffe._steps:
-        param = next(param for param in caffe.param.layer if param.name == step.layer.layer_name)
-        if step.layer.type not in SOURCES:
-            raise step.layer.error("cannot be written as PyTorch source; CaffeNet runs it as it is")
+    params = {param.name: param for param in caffe.param.layer}
+    made: list[str] = []
+    lines: list[tuple[str, str]] = []
+    shared: dict[int, str] = {}
+    used: list[str] = []
+    for step in caffe.steps:
+        param = params[step.layer.layer_name]
         own = f"self.{layer_names.get(param.name, '')}"
-        source = Step(step.layer, param, own, [blob_names[name] for name in step.bottoms],
-                      [shapes[name] for name in step.bottoms], [shapes[name] for name in step.tops])
-        expressions = SOURCES[step.layer.type](source)
+        source = LayerSource(step.layer, param, own, [blob_names[name] for name in step.bottoms],
+                             [shapes[name] for name in step.bottoms], [shapes[name] for name in step.tops])
+        expressions = step.layer.source(source)
+        used += source.used
         expressions = [expressions] if isinstance(expressions, str) else expressions
         if source.made:
             made.append(f"{own} = {source.made}")
@@ -123,7 +104,7 @@ def module_source(net, input_size=None, outputs=None):
         for top, expression in zip(step.tops, expressions, strict=True):
             _assign(lines, blob_names[top], expression, in_place=top in step.bottoms)
     body = [wrapped(line) for line in (*made, *(f"{top} = {expression}" for top, expression in lines))]
-    cls, text = class_name(net.name), "\n".join(body)
+    cls = class_name(net.name)
     title = re.sub(r"[^\w .,()+-]", "_", net.name) or cls
     signature = ", ".join([blob_names[name] for name in inputs])
     returned = wrapped("return {" + ", ".join(f"{quoted(name)}: {blob_names[name]}" for name in outputs) + "}")
@@ -135,24 +116,24 @@ def module_source(net, input_size=None, outputs=None):
     return "".join([
         HEAD.format(title=title, inputs=signature, outputs=described),
         NAMES.format(names=names) if names else "",
-        "\n" + BLOBS if "Blobs(" in text else "",
-        "\n" + BATCH_NORM if "batch_norm(" in text else "",
+        *["\n" + HELPERS[name] for name in dict.fromkeys(sorted(used))],
         f"\n\nclass {cls}(nn.Module):\n    def __init__(self):\n{init}\n\n",
         f"    def forward(self, {signature}):\n{forward}\n",
         LOAD.format(cls=cls, layer="{NAMES.get(layer, layer)}" if names else "{layer}"),
     ])
 
 
-def build_module(source):
+def build_module(source: str) -> dict[str, Any]:
     """What the text of `module_source` defines: {name: value}, with the module's class under "Module"."""
-    namespace = {"__file__": "net.py", "__name__": "net"}
+    namespace: dict[str, Any] = {"__file__": "net.py", "__name__": "net"}
     # Every name in it is an identifier or a quoted string that module_source made, so nothing of the net's is executed.
     exec(compile(source, "net.py", "exec"), namespace)
     classes = [value for name, value in namespace.items() if isinstance(value, type) and value.__module__ == "net"]
     return {**namespace, "Module": classes[-1]}
 
 
-def make_module(net, blobs, input_size=None, outputs=None):
+def make_module(net: NetParameter, blobs: Mapping[str, Sequence[np.ndarray]], input_size: Size | None = None,
+                outputs: Iterable[str] | None = None) -> nn.Module:
     """The module that `module_source` describes, for inference, with `blobs`, {layer: [array, ...]}, in it uncopied.
 
     Raises CaffeError for blobs of another shape and for layers that have none.
@@ -163,16 +144,17 @@ def make_module(net, blobs, input_size=None, outputs=None):
         raise CaffeError(f"net '{net.name}': there are no weights for layer {', '.join(missing)}")
     made = build_module(module_source(net, input_size, outputs))
     with torch.device("meta"):
-        module = made["Module"]()
+        module: nn.Module = made["Module"]()
     state = {}
     for key, array in state_dict(caffe.param, {name: blobs[name] for name in caffe.params}).items():
         layer, _, blob = key.rpartition(".")
         state[f"{made.get('NAMES', {}).get(layer, layer)}.{blob}"] = torch.as_tensor(array)
     module.load_state_dict(state, assign=True)
-    return module.eval()
+    module.eval()
+    return module
 
 
-def _assign(lines, top, expression, in_place):
+def _assign(lines: list[tuple[str, str]], top: str, expression: str, in_place: bool) -> None:
     """Add `top = expression`; what works in place on the line before is written around that line's expression."""
     if in_place and lines and lines[-1][0] == top and len(re.findall(rf"\b{top}\b", expression)) == 1:
         inner = lines[-1][1]
@@ -184,27 +166,27 @@ def _assign(lines, top, expression, in_place):
         lines.append((top, expression))
 
 
-def wrapped(line):
+def wrapped(line: str) -> str:
     """An indented statement; of one that is too long, the inside of its brackets gets a line of its own, or more."""
     if len(INDENT + line) <= WIDTH:
         return INDENT + line
-    opening = re.search(r"[(\[{]", line).start() if re.search(r"[(\[{]", line) else None
-    if opening is None or line[-1] not in ")]}":
+    bracket = re.search(r"[(\[{]", line)
+    if bracket is None or line[-1] not in ")]}":
         return INDENT + line
-    head, inside, tail = line[: opening + 1], line[opening + 1 : -1], line[-1]
+    head, inside, tail = line[: bracket.end()], line[bracket.end() : -1], line[-1]
     if len(INDENT) + 4 + len(inside) <= WIDTH and tail != "}":
         return f"{INDENT}{head}\n{INDENT}    {inside}\n{INDENT}{tail}"
     parts = "".join(f"{INDENT}    {part},\n" for part in re.split(r", (?![^(\[]*[)\]])", inside))
     return f"{INDENT}{head}\n{parts}{INDENT}{tail}"
 
 
-def quoted(text):
+def quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-def identifiers(names, reserved=()):
+def identifiers(names: Iterable[str], reserved: Iterable[str] = ()) -> dict[str, str]:
     """{name: a Python identifier}, each one's own."""
-    taken, found = {*RESERVED, *reserved}, {}
+    taken, found = {*RESERVED, *HELPERS, *reserved}, {}
     for name in names:
         identifier = re.sub(r"\W", "_", name, flags=re.ASCII)
         identifier = f"_{identifier}" if not identifier or identifier[0].isdigit() else identifier
@@ -215,8 +197,8 @@ def identifiers(names, reserved=()):
     return found
 
 
-def class_name(name):
+def class_name(name: str) -> str:
     """VGG_ILSVRC_16_layers as VGGILSVRC16Layers."""
     parts = re.findall(r"[A-Za-z0-9]+", name)
     camel = "".join(part[0].upper() + part[1:] for part in parts)
-    return camel if camel and not camel[0].isdigit() and camel not in RESERVED else f"Net{camel}"
+    return camel if camel and not camel[0].isdigit() and camel not in {*RESERVED, *HELPERS} else f"Net{camel}"

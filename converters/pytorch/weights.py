@@ -3,7 +3,7 @@
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -189,7 +189,8 @@ def _write_pt(path: Path, model: Caffemodel, preprocessing: Preprocessing) -> No
 
 def _write_npz(path: Path, model: Caffemodel, preprocessing: Preprocessing) -> None:
     with atomic_write(path) as temporary:
-        np.savez(temporary, **state_dict(model.net, model.blobs))
+        arrays: dict[str, Any] = {**state_dict(model.net, model.blobs)}
+        np.savez(temporary, **arrays)
 
 
 WRITERS: dict[str, Callable[[Path, Caffemodel, Preprocessing], None]] = {

@@ -2,11 +2,19 @@
 
 from collections import Counter
 
+from converters.layers import SAME, activation, arrangement, convolution, pooling
 from repro.fast.operations import Concat, Convolution, Crop, Deconvolution, Operation, Pooling, Relu, Unsupported
 
-# Pixel by pixel in the test phase, whatever they do to the channels.
-POINTWISE = {"AbsVal", "BNLL", "Eltwise", "ELU", "Exp", "Log", "Power", "PReLU", "Sigmoid", "TanH", "Threshold"}
-OPERATIONS = {"Convolution": Convolution, "Deconvolution": Deconvolution, "Pooling": Pooling, "ReLU": Relu}
+# The layers with an Operation of their own. Any other whose pixels are SAME runs as it is, window by window.
+OPERATIONS = {
+    activation.ReLU: Relu,
+    arrangement.Concat: Concat,
+    arrangement.Crop: Crop,
+    convolution.Convolution: Convolution,
+    convolution.Deconvolution: Deconvolution,
+    pooling.Pooling: Pooling,
+}
+UNCHANGED = (activation.Dropout, arrangement.Split)  # in the test phase their tops are their bottom
 
 
 class Graph:
@@ -26,7 +34,7 @@ class Graph:
         self.operations, current, count = [], dict(self.inputs), len(inputs)
         for step in steps:
             bottoms = tuple(current[bottom] for bottom in step.bottoms)
-            if step.layer.type in ("Dropout", "Split"):  # in the test phase their tops are their bottom
+            if isinstance(step.layer, UNCHANGED):
                 current.update(dict.fromkeys(step.tops, bottoms[0]))
                 continue
             if len(step.tops) != 1:
@@ -80,15 +88,14 @@ class Graph:
 
 def operation(layer, bottoms, top):
     """The Operation of one layer. Raises Unsupported."""
-    if layer.type in OPERATIONS and len(bottoms) == 1:
-        return OPERATIONS[layer.type](layer, bottoms, top)
-    if layer.type == "Crop" and layer.axis in (2, -2):
-        offset = layer.offset or [0]
-        return Crop(layer, bottoms, top, offset * 2 if len(offset) == 1 else offset)
-    if layer.type == "Concat" and layer.axis in (1, -3):
-        return Concat(layer, bottoms, top)
-    # By channel, or one number for all.
-    scales_channels = layer.type == "Scale" and len(bottoms) == 1 and (layer.axis in (1, -3) and layer.num_axes in (0, 1))
-    if layer.type in POINTWISE or scales_channels or (layer.type == "LRN" and not layer.within):
-        return Operation(layer, bottoms, top)
-    raise Unsupported(f"layer '{layer.layer_name}' ({layer.type}) is not known to act on windows")
+    kind = OPERATIONS.get(type(layer))
+    if kind in (Convolution, Deconvolution, Pooling) and len(bottoms) > 1:
+        raise Unsupported(f"layer '{layer.layer_name}' ({layer.type}) has {len(bottoms)} bottoms")
+    if kind is None and layer.pixels != SAME:
+        raise Unsupported(f"layer '{layer.layer_name}' ({layer.type}) is not known to act on windows")
+    return (kind or Operation)(layer, bottoms, top)
+
+
+def is_fast(cls):
+    """Does the fast path run layers of this class, with some settings at least?"""
+    return cls in OPERATIONS or cls.pixels == SAME

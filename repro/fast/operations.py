@@ -19,10 +19,9 @@ class Unsupported(Exception):
 class Operation:
     """One step. Values are numbered: `bottoms` are what it reads, `top` is what it makes."""
 
-    axes = (Axis(), Axis())  # along height and width
-
     def __init__(self, layer, bottoms, top):
         self.layer, self.bottoms, self.top = layer, bottoms, top
+        self.axes = axes(layer)  # along height and width
 
     def size(self, *bottoms):
         """The top's (height, width)."""
@@ -60,16 +59,14 @@ class Relu(Operation):
 
 
 class Concat(Operation):
+    """Of channels."""
+
     def channels(self, *bottoms):
         return sum(bottoms)
 
 
 class Crop(Operation):
     """Its second bottom only lends its size."""
-
-    def __init__(self, layer, bottoms, top, offset):
-        super().__init__(layer, bottoms, top)
-        self.axes = tuple(Axis(pad=-along) for along in offset)
 
     def size(self, bottom, reference):
         if any(axis.need(Span(0, n)).stop > m for axis, n, m in zip(self.axes, reference, bottom, strict=True)):
@@ -86,10 +83,9 @@ class Crop(Operation):
 
 class Pooling(Operation):
     def __init__(self, layer, bottoms, top):
-        super().__init__(layer, bottoms, top)
         if layer.method != PoolingParameter.MAX or layer.is_global or layer.tops > 1:
             raise Unsupported(f"layer '{layer.layer_name}' is not MAX pooling over small windows")
-        self.axes = axes(layer)
+        super().__init__(layer, bottoms, top)
 
     def size(self, bottom):
         return self.layer.top_shape((1, 1, *bottom))[2:]
@@ -107,10 +103,6 @@ class Convolution(Operation):
     """A convolution and, where `relu` is set, the ReLU that follows it."""
 
     relu = False
-
-    def __init__(self, layer, bottoms, top):
-        super().__init__(layer, bottoms, top)
-        self.axes = axes(layer)
 
     def size(self, bottom):
         top = tuple((n + 2 * axis.pad - axis.kernel) // axis.stride + 1 for axis, n in zip(self.axes, bottom, strict=True))
@@ -161,7 +153,6 @@ class Convolution(Operation):
 class Deconvolution(Operation):
     def __init__(self, layer, bottoms, top):
         super().__init__(layer, bottoms, top)
-        self.axes = axes(layer, transposed=True)
         if any(axis.kernel < axis.stride for axis in self.axes):
             raise Unsupported(f"layer '{layer.layer_name}' leaves gaps between its windows")
         self._checked, self._line = None, None
@@ -220,12 +211,12 @@ def channels(layer, bottom, wanted):
     return layer.num_output
 
 
-def axes(layer, transposed=False):
-    """The Axis of height and of width, from a windowed layer's settings."""
-    if len(layer.kernel) != 2 or getattr(layer, "axis", 1) != 1:
-        raise Unsupported(f"layer '{layer.layer_name}' does not slide over height and width")
-    dilation = getattr(layer, "dilation", (1, 1))
-    return tuple(Axis((layer.kernel[i] - 1) * dilation[i] + 1, layer.stride[i], layer.pad[i], transposed) for i in (0, 1))
+def axes(layer):
+    """The Axis of height and of width, as the layer's pixels lie."""
+    pixels = layer.pixels
+    if pixels is None or not pixels.local or pixels.axis != 2:
+        raise Unsupported(f"layer '{layer.layer_name}' ({layer.type}) is not known to act on windows of height and width")
+    return Axis(*pixels.height), Axis(*pixels.width)
 
 
 def along(rule, *pairs):

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+from converters.layers.pixels import Window
+
 
 class Span(NamedTuple):
     """The rows (or columns) `start` to `stop - 1` of a blob; those below zero and beyond its size are padding."""
@@ -35,17 +37,8 @@ class Span(NamedTuple):
         return kept.start - self.start, self.stop - kept.stop
 
 
-class Axis(NamedTuple):
-    """How a layer's windows lie along one axis: window i covers `kernel` pixels from `stride * i - pad` on.
-
-    A convolution's windows lie on its bottom, a deconvolution's (`transposed`) on its top. A pointwise layer has windows
-    of one pixel, and a crop at an offset is one with negative padding.
-    """
-
-    kernel: int = 1
-    stride: int = 1
-    pad: int = 0
-    transposed: bool = False
+class Axis(Window):
+    """The windows of a layer along one axis, and the spans of its bottom and top that they join."""
 
     def need(self, top):
         """The bottom's pixels that a span of the top is computed from, padding counted in."""

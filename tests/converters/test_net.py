@@ -7,9 +7,7 @@ import pytest
 import torch
 
 import converters
-from converters.caffe_pb2 import LayerParameter
 from converters.layers import LEFT_OUT, REGISTRY
-from converters.pytorch.keys import blob_names
 from converters.pytorch.weights import TYPES
 
 DATA = "layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: 2 dim: 6 } } }\n"
@@ -140,7 +138,7 @@ def test_layers_left_out_say_why(type):
     ("type: 'Log' bottom: 'data' top: 't' log_param { base: -3 }", "base -3.0 must be positive"),
     ("type: 'ArgMax' bottom: 'data' top: 't' argmax_param { top_k: 7 }", "top_k 7 of only 6"),
     ("type: 'Embed' bottom: 'data' top: 't' embed_param { num_output: 2 }", "input_dim must be positive"),
-    ("type: 'InfogainLoss' bottom: 'data' bottom: 'label'", "wants the infogain matrix"),
+    ("type: 'InfogainLoss' bottom: 'data' bottom: 'label'", "needs the infogain matrix"),
     ("type: 'DummyData' top: 't' dummy_data_param { shape { dim: 1 } num: 1 }", "not both"),
     ("type: 'DummyData' top: 't' dummy_data_param { num: 1 channels: 1 height: 1 width: 1 data_filler { type: 'noise' } }",
      "filler type 'noise'"),
@@ -159,13 +157,13 @@ def test_a_missing_input():
 
 def test_an_input_of_another_size():
     net = converters.CaffeNet(DATA + SHARED)
-    with pytest.raises(converters.CaffeError, match="'a' .*has 7 numbers from axis 1 on, the weights want 6"):
+    with pytest.raises(converters.CaffeError, match="'a' .*has 7 numbers from axis 1 on, the weights need 6"):
         net(data=torch.zeros(2, 7))
 
 
 # ---- the registry ----
 
-def test_a_layer_of_ones_own():
+def test_a_layer_of_ones_own_once_for_each_type():
     @converters.register("Double")
     class Double(converters.Layer):
         """Twice the bottom."""
@@ -173,10 +171,19 @@ def test_a_layer_of_ones_own():
         def forward(self, bottom):
             return 2 * bottom
 
+    class Other(Double):
+        pass
+
+    text = "layer { name: 'l' type: 'Double' bottom: 'x' top: 'y' }\n"
     try:
-        net = converters.CaffeNet("layer { name: 'l' type: 'Double' bottom: 'x' top: 'y' }\n")
+        net = converters.CaffeNet(text)
         assert net(x=torch.ones(1))["y"] == 2
-        assert ("Double", "Twice the bottom.", "", "") in converters.layer_table()
+        assert ("Double", "Twice the bottom.", "", "", "BVLC", False, False) in converters.layer_table()
+        with pytest.raises(converters.CaffeError, match="'Double' is registered already, by .*Double; give replace=True"):
+            converters.register("TanH2", "Double")(Other)
+        assert "TanH2" not in REGISTRY
+        assert converters.register("Double", origin="ssd", replace=True)(Other) is REGISTRY["Double"]
+        assert converters.CaffeNet(text).layers["l"].origin == "ssd"
     finally:
         del REGISTRY["Double"]
 
@@ -190,30 +197,6 @@ def test_the_table_describes_every_layer():
 
 def test_caffe_layers_are_all_there():
     assert TYPES - {*REGISTRY, *LEFT_OUT} <= {"Recurrent"}  # no type, but LSTM's and RNN's base class
-
-
-def test_blobs_are_named_alike_with_and_without_torch():
-    for type, layer in REGISTRY.items():
-        param = LayerParameter(name="l", type=type, bottom=["x"], top=["y"])
-        for setting, values in {"convolution_param": {"num_output": 1, "kernel_size": [1]},
-                                "embed_param": {"num_output": 1, "input_dim": 1}, "tile_param": {"tiles": 1},
-                                "pooling_param": {"kernel_size": 1}, "spp_param": {"pyramid_height": 1},
-                                "dummy_data_param": {"num": [1], "channels": [1], "height": [1], "width": [1]},
-                                "scale_param": {"bias_term": True}}.items():
-            for name, value in values.items():
-                field = getattr(getattr(param, setting), name, None)
-                field.extend(value) if isinstance(value, list) else setattr(getattr(param, setting), name, value)
-        if type in ("Eltwise", "InfogainLoss"):
-            param.bottom.extend(["y", "z"])
-        if type == "Python":
-            del param.bottom[:]
-        if type == "MemoryData":
-            param.top.append("label")
-        names = layer(param).blob_names
-        assert blob_names(param, len(names)) == names, type
-    two = LayerParameter(name="l", type="Scale", bottom=["x", "y"], top=["z"])
-    two.scale_param.bias_term = True
-    assert blob_names(two, 1) == REGISTRY["Scale"](two).blob_names == ("bias",)
 
 
 def test_statistics_travel_with_the_weights():

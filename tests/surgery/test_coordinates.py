@@ -117,7 +117,8 @@ def test_legacy_height_and_width_map_each_axis():
     ('layer { name: "a" type: "Pooling" bottom: "data" top: "a" pooling_param { kernel_size: 2 stride: 2 } }',
      "data", "a", "upsample"),
     ('layer { name: "a" type: "InnerProduct" bottom: "data" top: "a" inner_product_param { num_output: 1 } }',
-     "a", "data", "no chain"),
+     "a", "data", "layer 'a' .InnerProduct.*convolutionize the net first"),
+    ('layer { name: "other" type: "Input" top: "other" }', "other", "data", "no chain of layers"),
     ("", "nowhere", "data", "nowhere"),
 ])
 def test_what_cannot_be_aligned_is_said(layers, bottom, top, said):
@@ -125,6 +126,74 @@ def test_what_cannot_be_aligned_is_said(layers, bottom, top, said):
         crop_offset(describe(layers), bottom, top)
 
 
-def test_inner_products_have_no_receptive_field():
-    with pytest.raises(CaffeError, match="'fc8'.*convolutionize"):
-        receptive_field(reference.net("vgg16"), "fc8")
+# Layers that Caffe's coord_map.py has no map for (UndefinedMapException), or one over other axes (AxisMismatchException).
+UNMAPPED = {
+    "InnerProduct": "inner_product_param { num_output: 1 axis: 2 }",
+    "Tile": "tile_param { axis: 2 tiles: 2 }",
+    "SPP": "spp_param { pyramid_height: 2 pool: MAX }",
+    "Reshape": "reshape_param { shape { dim: 0 dim: -1 dim: 2 dim: 2 } }",
+    "Flatten": "",
+    "Reduction": "reduction_param { axis: 1 }",
+    "Wavelet": "",
+    "Concat": "concat_param { axis: 2 }",
+    "Slice": "slice_param { axis: -1 }",
+    "Softmax": "softmax_param { axis: 3 }",
+    "Crop": "crop_param { axis: 1 }",
+    "Pooling": "pooling_param { global_pooling: true }",
+}
+CONV = 'layer { name: "%s" type: "Convolution" bottom: "%s" top: "%s" convolution_param { num_output: 1 kernel_size: 3 } }'
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("type", UNMAPPED)
+def test_a_layer_without_a_map_is_not_passed(type, in_place):
+    top, reference = "c" if in_place else "odd", 'bottom: "data"' if type == "Crop" else ""
+    net = describe(f"""{CONV % ("c", "data", "c")}
+        layer {{ name: "odd" type: "{type}" bottom: "c" {reference} top: "{top}" {UNMAPPED[type]} }}
+        {CONV % ("d", top, "d")}""")
+    said = f"layer 'odd' .{type}.: (?!.*convolutionize)"
+    for question in (lambda: stride(net, "d"), lambda: stride(net, top), lambda: receptive_field(net, "d"),
+                     lambda: crop_offset(net, "data", "d")):
+        with pytest.raises(CaffeError, match=said):
+            question()
+    assert crop_offset(net, top, "d") == 1  # what lies beyond what both descend from does not matter
+
+
+def test_another_way_round_a_layer_without_a_map_is_taken():
+    net = describe(f"""{CONV % ("c", "data", "c")}
+        layer {{ name: "all" type: "Pooling" bottom: "data" top: "all" pooling_param {{ global_pooling: true }} }}
+        layer {{ name: "gate" type: "Scale" bottom: "c" bottom: "all" top: "gate" scale_param {{ axis: 0 }} }}""")
+    assert crop_offset(net, "data", "gate") == 1 and stride(net, "gate") == 1
+    with pytest.raises(CaffeError, match="'all' .Pooling."):
+        receptive_field(net, "gate")
+
+
+def test_windows_taken_in_place_count():
+    net = describe('layer { name: "p" type: "Pooling" bottom: "data" top: "data" '
+                   'pooling_param { kernel_size: 2 stride: 2 } }' + CONV % ("c", "data", "c"))
+    assert stride(net, "c") == stride(net, "data") == 2 and receptive_field(net, "c") == 6
+
+
+def test_im2col_is_mapped_as_a_convolution():
+    net = describe('layer { name: "i" type: "Im2col" bottom: "data" top: "i" '
+                   'convolution_param { kernel_size: 5 stride: 2 } }')
+    assert stride(net, "i") == 2 and receptive_field(net, "i") == 5
+
+
+def test_a_layer_that_looks_at_the_whole_image_keeps_its_place_but_has_no_receptive_field():
+    net = describe(f"{CONV % ('c', 'data', 'c')} layer {{ name: 'n' type: 'MVN' bottom: 'c' top: 'n' }}")
+    assert crop_offset(net, "data", "n") == 1 and stride(net, "n") == 1
+    with pytest.raises(CaffeError, match="layer 'n' .MVN.: "):
+        receptive_field(net, "n")
+
+
+def test_the_window_of_lrn_within_channels_is_seen():
+    net = describe("layer { name: 'n' type: 'LRN' bottom: 'data' top: 'n' lrn_param { local_size: 3 "
+                   "norm_region: WITHIN_CHANNEL } }")
+    assert crop_offset(net, "data", "n") == 0 and receptive_field(net, "n") == 3
+
+
+@pytest.mark.parametrize("question", [receptive_field, stride])
+def test_inner_products_see_no_windows(question):
+    with pytest.raises(CaffeError, match="'fc8' .InnerProduct.*convolutionize the net first"):
+        question(reference.net("vgg16"), "fc8")

@@ -64,7 +64,7 @@ def test_bilinear(size):
 
 @pytest.mark.parametrize(("shape", "type", "match"), [
     ((2, 2), "noise", "unknown filler type 'noise': known are bilinear, constant"),
-    ((2, 2, 3), "bilinear", "wants a 4-D blob"), ((2, 2, 3, 4), "bilinear", "square kernels")])
+    ((2, 2, 3), "bilinear", "needs a 4-D blob"), ((2, 2, 3, 4), "bilinear", "square kernels")])
 def test_bad_fillers(shape, type, match):
     with pytest.raises(converters.CaffeError, match=match):
         filled(shape, type=type)

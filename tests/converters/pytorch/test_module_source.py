@@ -11,7 +11,7 @@ from helpers import GOLDEN
 import converters
 import reference
 from converters.formats.caffemodel import Caffemodel
-from converters.pytorch.layer_sources import SOURCES
+from converters.layers import REGISTRY, Layer
 from converters.pytorch.module_source import build_module, module_source
 from converters.pytorch.weights import write_weights
 
@@ -40,7 +40,7 @@ def test_layer_as_caffe(path, tmp_path):
     golden = np.load(path)
     net = converters.read_prototxt(str(golden["prototxt"]))
     layers = [layer for layer in net.layer if layer.type != "Input"]
-    if any(layer.type not in SOURCES for layer in layers):
+    if any(REGISTRY[layer.type].source is Layer.source for layer in layers):
         with pytest.raises(converters.CaffeError, match="cannot be written as PyTorch source|no shape is declared"):
             module_source(net)
         return

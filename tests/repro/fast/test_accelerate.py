@@ -155,6 +155,24 @@ def test_a_net_of_ones_own():
         assert_same(net, images(net, rng.randint(1, 60), rng.randint(1, 60)))
 
 
+@pytest.mark.parametrize("settings", [
+    'type: "BatchNorm"', 'type: "Bias" bias_param { filler { value: 2 } }', 'type: "Clip" clip_param { min: -20 max: 30 }',
+    'type: "Scale" scale_param { bias_term: true filler { type: "uniform" } bias_filler { value: 1 } }', 'type: "Softmax"',
+    'type: "Swish" swish_param { beta: 0.1 }', 'type: "Threshold"', 'type: "Scale" bottom: "pool1" scale_param { axis: 0 }',
+])
+def test_a_layer_that_works_pixel_by_pixel_is_fast(settings):
+    """Also where its bottom is zero around the image, and the top is not."""
+    layer = f'layer {{ name: "each" bottom: "pool1" top: "each" {settings} }}'
+    net, rng = random_net(NET.replace('bottom: "pool1" top: "conv2"', 'bottom: "each" top: "conv2"').replace(
+        'layer { name: "conv2"', layer + '\nlayer { name: "conv2"')).double(), random.Random(0)
+    with torch.no_grad():
+        for blob in net.layers["each"].blobs():
+            blob.abs_()  # a variance is not negative
+    for _ in range(8):
+        inputs = images(net, rng.randint(1, 60), rng.randint(1, 60))
+        assert_same(net, {name: pixels.double() for name, pixels in inputs.items()}, 1e-9)
+
+
 @pytest.mark.parametrize("layer, reason", [
     ('layer { name: "last" type: "MVN" bottom: "finer" top: "last" }', "MVN"),
     ('layer { name: "last" type: "Pooling" bottom: "finer" top: "last" pooling_param { pool: AVE kernel_size: 2 } }', "MAX"),
