@@ -85,7 +85,7 @@ dist: $(INSTALLED)
 #   make reproduce-fcn8s DATA=/path/VOC2011 SBD=/path/benchmark_RELEASE/dataset WEIGHTS=VGG_ILSVRC_16_layers.caffemodel
 reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s: reproduce-%: $(INSTALLED)
 	$(BIN)/repro reproduce voc-$* $(if $(DATA),--data '$(DATA)') $(if $(SBD),--sbd '$(SBD)') \
-	    $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(RUN),--run '$(RUN)') $(ARGS)
+	    $(if $(WEIGHTS),--weights '$(WEIGHTS)') $(if $(RUN),-o '$(RUN)') $(ARGS)
 
 # Remakes repro/miniature/vgg16-eighth.caffemodel, which the miniature starts from.
 miniature-classifier: $(INSTALLED)

@@ -29,8 +29,17 @@ def split(name: str) -> list[str]:
     return _lines("splits", name)
 
 
-def _lines(folder, name):
-    paths = {path.stem: path for path in sorted((HERE / folder).glob("*.txt"))}
+def split_names() -> list[str]:
+    """The names that `split` knows."""
+    return list(_paths("splits"))
+
+
+def _paths(folder: str) -> dict[str, Path]:
+    return {path.stem: path for path in sorted((HERE / folder).glob("*.txt"))}
+
+
+def _lines(folder: str, name: str) -> list[str]:
+    paths = _paths(folder)
     if name not in paths:
         raise CaffeError(f"no {folder} '{name}'{instead(name, paths)}")
     return paths[name].read_text().splitlines()

@@ -4,44 +4,70 @@ Layer names, blob names, order and settings are those of the authors' release (f
 (voc-fcn-googlenet, the ablations) are built from the paper's words. Crop offsets are computed where a Crop is added.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from functools import partial
+from typing import Any
 
 from converters.caffe_pb2 import NetParameter
 from converters.errors import CaffeError, instead
 from reference.classifiers import CLASSIFIERS
-from reference.netspec import FIXED, LEARNED, Net
-from reference.trunks import caffenet, fc6_fc7, googlenet, vgg16
+from reference.families import FAMILIES, Classes, family_of
+from reference.netspec import FIXED, LEARNED, Net, Width
+from reference.trunks import FC, caffenet, fc6_fc7, googlenet, vgg16
 
-Classes = int | Mapping[str, int]  # a number, or one for each head
-Width = float | tuple[float, float]  # of the whole trunk, or of the convolutions and of fc6 and fc7
-
+IMAGENET = 1000  # classes of a classifier
 PAD = 100  # pixels around the image, so that the smallest image still gives a score map (section 4.1)
 PHASES = ("train", "val", "deploy")
-CLASSES: dict[str, Classes] = {"voc": 21, "nyud": 40, "pascalcontext": 60, "siftflow": {"sem": 33, "geo": 3}}
+
+# The first convolution of every trunk, and its channels at width 1.
+FIRST = {"conv1_1": 64, "conv1_1_bgrd": 64, "conv1_1color": 64, "conv1": 96, "conv1/7x7_s2": 64}
+SCORES = re.compile(r"score_(?:fr|pool\d)(?:_(\w+)|color|hha)?")
 
 
 def names() -> list[str]:
     """The names that `net` knows."""
-    return list(NETS)
+    return list(_builders())
 
 
 def net(name: str, phase: str = "train", num_classes: Classes | None = None, width: Width = 1) -> NetParameter:
     """The NetParameter of a published net.
 
     phase: "train" and "val" take the image and its label and end in the loss; "deploy" takes the image alone and ends at
-    the scores. num_classes: as published unless told; the two heads of siftflow nets take {"sem": n, "geo": m}. width
+    the scores. num_classes: default: as published; the two heads of siftflow nets take {"sem": n, "geo": m}. width
     multiplies the channel counts of the trunk; a pair has one number for the convolutions and one for fc6 and fc7. Raises
     CaffeError for an unknown name or phase.
     """
-    if name not in NETS:
-        raise CaffeError(f"no net '{name}'{instead(name, NETS)}")
-    published = CLASSES.get(name.split("-")[0], 1000)
+    builders = _builders()
+    if name not in builders:
+        raise CaffeError(f"no net '{name}'{instead(name, builders)}")
+    published = family_of(name).num_classes if "-fcn" in name else IMAGENET
     if num_classes is None:
         num_classes = published
     if set(_heads(num_classes)) != set(_heads(published)):
         raise CaffeError(f"num_classes of '{name}' must be of the form {published}, not {num_classes}")
-    return NETS[name](name=name, phase=phase, num_classes=num_classes, width=width)
+    return builders[name](name=name, phase=phase, num_classes=num_classes, width=width)
+
+
+def sizes_of(blobs: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+    """{"num_classes", "width"} as `net` takes them, read off a net's weights, {layer: [array, ...]}.
+
+    num_classes is None where no layer scores pixels, as in a classifier; width is a pair where fc6 and fc7 have one of their
+    own. Raises CaffeError for an unknown trunk.
+    """
+    first = next((name for name in FIRST if name in blobs), None)
+    if first is None:
+        raise CaffeError(f"no first convolution of a known trunk ({', '.join(FIRST)}) is among these weights")
+    heads: dict[str | None, int] = {}
+    for name, arrays in blobs.items():
+        if match := SCORES.fullmatch(name):
+            heads.setdefault(match[1], arrays[0].shape[0])
+    num_classes = heads.get(None, heads) or None
+    width = blobs[first][0].shape[0] / FIRST[first]
+    biases = next((blobs[name][1] for name in ("fc7", "fc7color") if name in blobs), None)
+    fc_width = width if biases is None else biases.shape[-1] / FC
+    return {"num_classes": num_classes, "width": width if fc_width == width else (width, fc_width)}
 
 
 def fcn(trunk: str = "vgg16", skips: Sequence[str] = ("pool4", "pool3"), num_classes: Classes = 21,
@@ -68,7 +94,8 @@ def fcn(trunk: str = "vgg16", skips: Sequence[str] = ("pool4", "pool3"), num_cla
     return net.proto
 
 
-def _fuse(net, score, skips, head, classes, scales, odd):
+def _fuse(net: Net, score: str, skips: Sequence[str], head: str, classes: int, scales: Mapping[str, float],
+          odd: bool) -> str:
     """Upsample the scores to the image, adding the scores of each skip on the way (section 4.2)."""
     name, coarse = "upscore{factor}", _stride(net, score)
     for pool in skips:
@@ -84,23 +111,25 @@ def _fuse(net, score, skips, head, classes, scales, odd):
     return _upsample(net, score, classes, head, odd, name)
 
 
-def _upsample(net, score, classes, head="", odd=False, otherwise=None):
+def _upsample(net: Net, score: str, classes: int, head: str = "", odd: bool = False, otherwise: str | None = None) -> str:
     """Upsample the scores to the image's stride; the layer's name is `otherwise` where the usual one is taken."""
     factor = int(_stride(net, score))
-    name = "upscore" if factor == 32 else f"upscore{factor}"
-    if any(layer.name == name + head for layer in net.proto.layer):
+    name: str | None = "upscore" if factor == 32 else f"upscore{factor}"
+    if any(layer.name == f"{name}{head}" for layer in net.proto.layer):
         name = otherwise
-    return net.upsample(name + head, score, classes, kernel=2 * factor - odd, stride=factor)
+    return net.upsample(f"{name}{head}", score, classes, kernel=2 * factor - odd, stride=factor)
 
 
-def _stride(net, blob):
+def _stride(net: Net, blob: str) -> Fraction:
+    """The stride of a blob in pixels of the image, the same both ways."""
     # Imported late, since it needs torch: names are listed, and completed by a shell, without it.
     from surgery.coordinates import stride
 
-    return stride(net.proto, blob)
+    factor = stride(net.proto, blob)
+    return factor[0] if isinstance(factor, tuple) else factor
 
 
-def _input(net, phase, data, heads):
+def _input(net: Net, phase: str, data: Sequence[str], heads: Mapping[str, int]) -> None:
     if phase not in PHASES:
         raise CaffeError(f"no phase '{phase}'; there are {', '.join(PHASES)}")
     blobs = {blob: (1, 1 if blob == "depth" else 3, 500, 500) for blob in data}
@@ -110,19 +139,19 @@ def _input(net, phase, data, heads):
         net.input(data[0], blobs | {_label(head): (1, 1, 500, 500) for head in heads})
 
 
-def _heads(num_classes):
+def _heads(num_classes: Classes) -> dict[str, int]:
     """{what the names of a head's layers end in: its number of classes}."""
-    heads = {f"_{head}": n for head, n in num_classes.items()} if isinstance(num_classes, dict) else {"": num_classes}
+    heads = {f"_{head}": n for head, n in num_classes.items()} if isinstance(num_classes, Mapping) else {"": num_classes}
     if not heads or min(heads.values()) < 1:
         raise CaffeError(f"num_classes must be positive, not {num_classes}")
     return heads
 
 
-def _label(head):
+def _label(head: str) -> str:
     return head.lstrip("_") or "label"
 
 
-def _finish(net, phase, score, head="", like="data", normalize=False):
+def _finish(net: Net, phase: str, score: str, head: str = "", like: str = "data", normalize: bool = False) -> None:
     score = net.crop(f"score{head}", score, like)
     if phase != "deploy":
         # The semantic head's loss goes without its name: the release's scoring looks for "loss".
@@ -130,7 +159,7 @@ def _finish(net, phase, score, head="", like="data", normalize=False):
         net.segmentation_loss(loss, score, _label(head), normalize)
 
 
-def color_d(name, phase, num_classes, width):
+def color_d(name: str, phase: str, num_classes: int, width: Width) -> NetParameter:
     """Color and depth as four input channels, which make the first layer another one (section 5, NYUDv2)."""
     net = Net(name, width)
     _input(net, phase, ("color", "depth"), {"": num_classes})
@@ -139,7 +168,7 @@ def color_d(name, phase, num_classes, width):
     return net.proto
 
 
-def color_hha(name, phase, num_classes, width):
+def color_hha(name: str, phase: str, num_classes: int, width: Width) -> NetParameter:
     """Two trunks, one for color and one for HHA, whose scores are averaged (section 5, NYUDv2)."""
     net, streams = Net(name, width), ("color", "hha")
     _input(net, phase, streams, {"": num_classes})
@@ -153,7 +182,7 @@ def color_hha(name, phase, num_classes, width):
     return net.proto
 
 
-def one_pool(name, phase, num_classes, width, pool):
+def one_pool(name: str, phase: str, num_classes: int, width: Width, pool: str) -> NetParameter:
     """The ablation: the scores of one pooling layer alone."""
     net = Net(name, width)
     _input(net, phase, ("data",), {"": num_classes})
@@ -162,7 +191,7 @@ def one_pool(name, phase, num_classes, width, pool):
     return net.proto
 
 
-def classifier(name, phase, num_classes, width):
+def classifier(name: str, phase: str, num_classes: int, width: Width) -> NetParameter:
     """A classifier; `-fullconv` is the same with its inner products made convolutions."""
     trunk, _, convolutional = name.partition("-")
     if phase not in PHASES:
@@ -175,35 +204,43 @@ def classifier(name, phase, num_classes, width):
     return convolutionize(net)
 
 
-def _vgg16_trunk(net, data, first="conv1_1"):
+def _vgg16_trunk(net: Net, data: str, first: str = "conv1_1") -> str:
     return fc6_fc7(net, vgg16(net, data, PAD, first), kernel=7)
 
 
-def _caffenet_trunk(net, data):
+def _caffenet_trunk(net: Net, data: str) -> str:
     net.trunk_param = ()  # the release declares none: weights and biases learn at the same rate
     return fc6_fc7(net, caffenet(net, data, PAD), kernel=6, group=1)
 
 
-def _googlenet_trunk(net, data):
+def _googlenet_trunk(net: Net, data: str) -> str:
     x = googlenet(net, data, PAD)
     return net.dropout("pool5/drop_7x7_s1", x, 0.4)
 
 
-TRUNKS = {"vgg16": _vgg16_trunk, "caffenet": _caffenet_trunk, "googlenet": _googlenet_trunk}
+TRUNKS: dict[str, Callable[[Net, str], str]] = {
+    "vgg16": _vgg16_trunk, "caffenet": _caffenet_trunk, "googlenet": _googlenet_trunk}
 SKIPS = {"32s": (), "16s": ("pool4",), "8s": ("pool4", "pool3")}
 
-NETS: dict[str, Callable[..., NetParameter]] = {
-    **{f"voc-fcn{finest}": partial(fcn, skips=skips) for finest, skips in SKIPS.items()},
-    "voc-fcn8s-atonce": partial(fcn, skips=SKIPS["8s"], scales={"pool4": 0.01, "pool3": 0.0001}),
-    "voc-fcn-alexnet": partial(fcn, "caffenet", ()),
-    "voc-fcn-googlenet": partial(fcn, "googlenet", ()),
-    "voc-fcn32s-fixed": partial(fcn, skips=(), fixed_trunk=True),
-    **{f"voc-fcn-{pool}": partial(one_pool, pool=pool) for pool in ("pool5", "pool4", "pool3")},
-    "nyud-fcn32s-color": partial(fcn, skips=()),
-    "nyud-fcn32s-color-d": color_d,
-    "nyud-fcn32s-hha": partial(fcn, skips=()),
-    "nyud-fcn32s-color-hha": color_hha,
-    **{f"siftflow-fcn{finest}": partial(fcn, skips=skips) for finest, skips in SKIPS.items()},
-    **{f"pascalcontext-fcn{finest}": partial(fcn, skips=skips) for finest, skips in SKIPS.items()},
-    **{name + form: classifier for name in CLASSIFIERS for form in ("", "-fullconv")},
+# {what follows "fcn" in a net's name: what makes it}; a family's nets are those for which it has a learning rate.
+FCNS: dict[str, Callable[..., NetParameter]] = {
+    **{finest: partial(fcn, skips=skips) for finest, skips in SKIPS.items()},
+    "8s-atonce": partial(fcn, skips=SKIPS["8s"], scales={"pool4": 0.01, "pool3": 0.0001}),
+    "-alexnet": partial(fcn, "caffenet", ()),
+    "-googlenet": partial(fcn, "googlenet", ()),
+    "32s-fixed": partial(fcn, skips=(), fixed_trunk=True),
+    **{f"-{pool}": partial(one_pool, pool=pool) for pool in ("pool5", "pool4", "pool3")},
+    "32s-color": partial(fcn, skips=()),
+    "32s-color-d": color_d,
+    "32s-hha": partial(fcn, skips=()),
+    "32s-color-hha": color_hha,
 }
+
+
+def _builders() -> dict[str, Callable[..., NetParameter]]:
+    """{name of a net: what makes it}."""
+    return {
+        **{name: FCNS[stage] for family in FAMILIES.values() for name, stage in zip(family.nets, family.training.base_lr,
+                                                                                   strict=True)},
+        **{name + form: classifier for name in CLASSIFIERS for form in ("", "-fullconv")},
+    }

@@ -2,8 +2,6 @@
 
 from typing import NamedTuple
 
-from reference.solvers import ACCUMULATED, HEAVY
-
 
 class Batches(NamedTuple):
     """How many images make an update, and how their losses count."""
@@ -14,10 +12,12 @@ class Batches(NamedTuple):
 
 
 BATCHES = {
-    "accumulated": Batches(**ACCUMULATED, averaged=True),
+    "accumulated": Batches(momentum=0.9, iter_size=20, averaged=True),
     "online": Batches(momentum=0.9, iter_size=1, averaged=False),
-    "heavy": Batches(**HEAVY, averaged=False),
+    "heavy": Batches(momentum=0.99, iter_size=1, averaged=False),
 }
+STAGING = ("staged", "at-once")  # from which weights; each makes several trainings, or another net
+SCHEMES = (*BATCHES, "fixed-trunk", "fixed-interpolation", "learned-interpolation", "sampled", "balanced")
 
 # The learning rates of averaged losses (CVPR 2015, section 4.3).
 AVERAGED_RATES = {"caffenet": 1e-3, "vgg16": 1e-4, "googlenet": 5e-5}

@@ -4,14 +4,22 @@ Each function adds its layers to a `Net` and returns the last top. Names are tho
 (VGG_ILSVRC_16_layers, bvlc_reference_caffenet, bvlc_googlenet), so that their weights find their places.
 """
 
+from collections.abc import Callable
+from typing import Any
+
+from reference.netspec import Net
+
+Fillers = dict[str, Any]
+
 FC = 4096  # channels of fc6 and of fc7
 
 
-def no_fillers(name):
+def no_fillers(name: str) -> Fillers:
+    """Caffe's own."""
     return {}
 
 
-def vgg16(net, data, pad=1, first="conv1_1", last="pool5"):
+def vgg16(net: Net, data: str, pad: int = 1, first: str = "conv1_1", last: str = "pool5") -> str:
     """VGG16's convolutions as far as the pooling `last`; `pad` and the name `first` are the first convolution's."""
     x = data
     for block, (depth, channels) in enumerate([(2, 64), (2, 128), (3, 256), (3, 512), (3, 512)], start=1):
@@ -24,7 +32,7 @@ def vgg16(net, data, pad=1, first="conv1_1", last="pool5"):
     return x
 
 
-def caffenet(net, data, pad=0, fill=no_fillers):
+def caffenet(net: Net, data: str, pad: int = 0, fill: Callable[[str], Fillers] = no_fillers) -> str:
     """CaffeNet's convolutions to pool5: AlexNet with each pooling before its normalization; `fill(name)` gives fillers."""
     x = net.conv("conv1", data, 96, 11, pad, stride=4, group=1, **fill("conv1"))
     net.relu("relu1", x)
@@ -38,9 +46,9 @@ def caffenet(net, data, pad=0, fill=no_fillers):
     return net.pool("pool5", x, 3, 2)
 
 
-def fc6_fc7(net, x, kernel=None, fill=no_fillers, **conv):
+def fc6_fc7(net: Net, x: str, kernel: int | None = None, fill: Callable[[str], Fillers] = no_fillers, **conv: Any) -> str:
     """The two large layers after pool5: convolutions, fc6 with this kernel, or inner products where it is None."""
-    for i, size in (6, kernel), (7, 1):
+    for i, size in (6, kernel or 0), (7, 1):
         if kernel:
             x = net.conv(f"fc{i}", x, FC, size, width=net.fc_width, **conv)
         else:
@@ -50,15 +58,15 @@ def fc6_fc7(net, x, kernel=None, fill=no_fillers, **conv):
     return x
 
 
-def googlenet(net, data, pad=3, branch=None):
+def googlenet(net: Net, data: str, pad: int = 3, branch: Callable[[Net, str, str], None] | None = None) -> str:
     """GoogLeNet to inception_5b; `branch(net, name, blob)` adds an auxiliary classifier where training has one."""
 
-    def conv(name, relu, x, *args, **more):
-        x = net.conv(name, x, *args, **more, **xavier(0.2))
+    def conv(name: str, relu: str, x: str, *args: int, **more: Any) -> str:
+        x = net.conv(name, x, *args, **(more | xavier(0.2)))
         return net.relu(relu, x)
 
-    def inception(block, x, ones, reduce3, threes, reduce5, fives, proj):
-        def branch(part, x, *args):
+    def inception(block: str, x: str, ones: int, reduce3: int, threes: int, reduce5: int, fives: int, proj: int) -> str:
+        def branch(part: str, x: str, *args: int) -> str:
             return conv(f"{name}/{part}", f"{name}/relu_{part}", x, *args)
 
         name = f"inception_{block}"
@@ -90,15 +98,16 @@ def googlenet(net, data, pad=3, branch=None):
     return inception("5b", x, 384, 192, 384, 48, 128, 128)
 
 
-def xavier(bias):
+def xavier(bias: float) -> Fillers:
     """GoogLeNet's fillers."""
     return {"weight_filler": {"type": "xavier"}, "bias_filler": constant(bias)}
 
 
-def gaussian(std, bias):
+def gaussian(std: float, bias: float) -> Fillers:
     """CaffeNet's fillers."""
     return {"weight_filler": {"type": "gaussian", "std": std}, "bias_filler": constant(bias)}
 
 
-def constant(value):
+def constant(value: float) -> dict[str, Any]:
+    """A filler of one value."""
     return {"type": "constant", "value": value}

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from converters.errors import CaffeError, instead
+from reference.families import FAMILIES
 
 BERKELEY = "http://dl.caffe.berkeleyvision.org/"
 VOC = "http://host.robots.ox.ac.uk/pascal/VOC/"
@@ -22,7 +23,7 @@ class Download(NamedTuple):
         return self.url.rsplit("/", 1)[1]
 
 
-def _fcn(file):
+def _fcn(file: str) -> Download:
     return Download("the released weights", f"{BERKELEY}{file}.caffemodel")
 
 
@@ -32,12 +33,7 @@ DOWNLOADS = {
         "http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/VGG_ILSVRC_16_layers.caffemodel", 553432081),
     "caffenet": Download("CaffeNet's released weights", f"{BERKELEY}bvlc_reference_caffenet.caffemodel"),
     "googlenet": Download("GoogLeNet's released weights", f"{BERKELEY}bvlc_googlenet.caffemodel"),
-    **{f"voc-fcn{stage}": _fcn(f"fcn{stage}-heavy-pascal") for stage in ("32s", "16s", "8s")},
-    "voc-fcn8s-atonce": _fcn("fcn8s-atonce-pascal"),
-    "voc-fcn-alexnet": _fcn("fcn-alexnet-pascal"),
-    **{f"nyud-fcn32s-{data}": _fcn(f"nyud-fcn32s-{data}-heavy") for data in ("color", "hha", "color-hha")},
-    **{f"siftflow-fcn{stage}": _fcn(f"siftflow-fcn{stage}-heavy") for stage in ("32s", "16s", "8s")},
-    **{f"pascalcontext-fcn{stage}": _fcn(f"pascalcontext-fcn{stage}-heavy") for stage in ("32s", "16s", "8s")},
+    **{f"{family.name}-fcn{stage}": _fcn(file) for family in FAMILIES.values() for stage, file in family.released.items()},
     "voc2011": Download("PASCAL VOC 2011, training and validation", f"{VOC}voc2011/VOCtrainval_25-May-2011.tar",
                         md5="6c3384ef61512963050cb5d687e5bf1e"),
     "voc2012": Download("PASCAL VOC 2012, training and validation", f"{VOC}voc2012/VOCtrainval_11-May-2012.tar",

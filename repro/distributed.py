@@ -92,6 +92,22 @@ def broadcast_object(value):
     return box[0]
 
 
+def first_rank(function, *arguments):
+    """What rank 0 gets from a function that it alone calls; where it raises CaffeError the others end without a word."""
+    result, error = None, None
+    if rank() == 0:
+        try:
+            result = function(*arguments)
+        except CaffeError as raised:
+            error = raised
+    result, failed = broadcast_object((result, error is not None))
+    if error:
+        raise error
+    if failed:
+        raise SystemExit(2)
+    return result
+
+
 def all_gather(tensor):
     """Every rank's tensor, in the order of the ranks. The tensors have one shape and are on the CPU."""
     if world_size() == 1:
@@ -118,4 +134,4 @@ def _told_to_stop(number, frame):
 def _alone(reason):
     where = f"rank {rank()} of {world_size()}: " if dist.is_initialized() else ""
     return CaffeError(f"{where}another process of this run has ended or cannot be reached ({reason}). Look for its own "
-                      "message; --resume goes on from the newest snapshot")
+                      "message; --resume, or the same `repro reproduce`, goes on from the newest snapshot")

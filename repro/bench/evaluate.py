@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 import reference
-from reference import means
+from reference.families import VOC
 from repro.bench import peers
 from repro.bench.contestants import take_turns
 from repro.data.images import load_image, load_labels, preprocess, save_labels
@@ -51,7 +51,7 @@ def write_set(root, size, images):
 def read(root):
     """Yield (float32 1x3xHxW as Caffe is fed, labels) of the images."""
     for path in sorted(Path(root).glob("JPEGImages/*.jpg")):
-        image = preprocess(load_image(path), means.VOC).numpy()
+        image = preprocess(load_image(path), VOC.mean).numpy()
         yield image, load_labels(Path(root) / f"SegmentationClass/{path.stem}.png")
 
 
@@ -85,16 +85,13 @@ def evaluate(folder, threads):
 
     import repro
     from repro.data.voc import open_voc
-    from repro.scoring.evaluation import predictions, tally
-    from repro.scoring.trimap import Trimap
+    from repro.scoring import score
 
     torch.set_num_threads(threads)
     dataset, net = open_voc(folder, SPLIT), repro.load(NET, Path(folder) / "net.caffemodel")
 
     def run():
-        confusion, trimap = Confusion(dataset.num_classes), Trimap(dataset.num_classes)
-        tally(predictions(net, dataset), confusion, trimap)
-        return confusion.hist
+        return score(net, dataset, trimap=True).confusion.hist
 
     return run
 

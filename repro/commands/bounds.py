@@ -23,21 +23,29 @@ METHODS = ("nearest", "majority")
 def command(data, net, split, context, classes, method, limit, as_json):
     """The mean IU of the truth sampled down and up again: what labels of a coarser grid can reach at best.
 
-    DATA is a data set, or a folder of label PNGs alone. The paper's numbers stand beside. It does not say how it resized, so
-    there are two methods. nearest: every cell takes the label in its middle, and pixels that of their cell. majority: every
-    cell takes its commonest label, and these are upsampled bilinearly, as a net's scores are. Sizes are rounded; void is
-    left out of the score.
+    DATA is a data set, or a folder of label PNGs alone. Beside VOC's seg11valid stand the paper's numbers. It does not say
+    how it resized, so there are two methods. nearest: every cell takes the label in its middle, and pixels that of their
+    cell. majority: every cell takes its commonest label, and these are upsampled bilinearly, as a net's scores are. Sizes
+    are rounded; void is left out of the score.
     """
+    from reference.families import VOC
     from reference.paper import UPPER_BOUNDS
-    from repro.data.published import open_data
+    from repro.data.published import is_published_set, open_data
     from repro.scoring.upper_bounds import upper_bounds
 
     dataset = open_data(net, data, split, context=context, classes=classes, limit=limit)
     ours = {name: upper_bounds(dataset, name) for name in method or METHODS}
+    beside = net in VOC.nets and is_published_set(net, dataset)
     if as_json:
-        click.echo(json.dumps({"images": len(dataset), "published": UPPER_BOUNDS, "mean_iu": ours}, indent=2))
+        published = UPPER_BOUNDS if beside else None
+        click.echo(json.dumps({"images": len(dataset), "published": published, "mean_iu": ours}, indent=2))
         return
     click.echo(f"mean IU of labels sampled down and up again, {len(dataset)} images")
+    if not beside:
+        click.echo(f"{'factor':>6}" + "".join(f"{name:>10}" for name in ours))
+        for factor in UPPER_BOUNDS:
+            click.echo(f"{factor:6}" + "".join(f"{100 * bounds[factor]:10.1f}" for bounds in ours.values()))
+        return
     click.echo(f"{'factor':>6} {'the paper':>10}" + "".join(f"{name:>10} {'':>8}" for name in ours))
     for factor, published in UPPER_BOUNDS.items():
         cells = "".join(f"{100 * bounds[factor]:10.1f} ({100 * bounds[factor] - published:+.1f})".ljust(19)

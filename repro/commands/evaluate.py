@@ -5,7 +5,7 @@ import json
 import click
 
 from converters.errors import CaffeError
-from repro.commands.options import as_json, complete_net, existing, threads
+from repro.commands.options import as_json, complete_net, existing, head, threads
 
 
 @click.command()
@@ -19,8 +19,7 @@ from repro.commands.options import as_json, complete_net, existing, threads
               "SPLIT.txt; for --predictions also a folder of label PNGs alone")
 @click.option("--context", type=existing("folder"), help="PASCAL-Context's labels, --data being VOC 2010")
 @click.option("--split", help="which list of images  [default: the published one, such as seg11valid]")
-@click.option("--head", type=click.Choice(["sem", "geo"]), default="sem", show_default=True,
-              help="which of SIFT Flow's two labelings")
+@head
 @click.option("--classes", type=existing("file"), help="names of the classes, one a line, for one's own data")
 @click.option("--submission", type=click.Path(file_okay=False),
               help="keep the label maps in this folder, as VOC's server takes them; a split without labels is not scored")
@@ -42,20 +41,19 @@ def command(net, weights, label_maps, data, context, split, head, classes, submi
     processes: the scores are the same.
     """
     import repro
+    from reference.families import family_of
     from repro import distributed
     from repro.data.dataset import read_list
-    from repro.data.published import excluded_classes, open_data, score_blob, trained_ids
+    from repro.data.published import open_data, trained_ids
     from repro.inference.segmentation import feed_alike
-    from repro.scoring.evaluation import all_reduce_counters, predictions, refuse_trained, saved_predictions, tally
-    from repro.scoring.metrics import Confusion
+    from repro.scoring import evaluation
     from repro.scoring.tables import check_suffix, report, table, write_report
-    from repro.scoring.trimap import Trimap
-    from repro.scoring.voc_submission import save_predictions, submission_folder
+    from repro.scoring.voc_submission import submission_folder
 
     if (weights is None) == (label_maps is None):
         raise CaffeError("give the weights of a net (--weights) or label maps (--predictions), one of them")
     if submission and image_scale != 1:
-        raise CaffeError("--submission wants label maps of the photographs' size: leave --image-scale out")
+        raise CaffeError("--submission needs label maps of the photographs' size: leave --image-scale out")
     for path in output:
         check_suffix(path)
     click.get_current_context().with_resource(distributed.process_group())
@@ -63,30 +61,26 @@ def command(net, weights, label_maps, data, context, split, head, classes, submi
                         scale=image_scale, limit=limit)
     if not force:
         trained = trained_ids(net, dataset).union(*({id for _, id in read_list(path)} for path in trained_on))
-        refuse_trained(dataset, trained)
+        evaluation.refuse_trained(dataset, trained)
 
-    if weights:
+    folder = submission_folder(submission, data, split or family_of(net).splits[1], year) if submission else None
+    if label_maps:
+        triples = evaluation.saved_predictions(label_maps, dataset)
+        found = evaluation.count(evaluation.save_predictions(triples, folder) if folder else triples, dataset, trimap=True)
+    else:
         model = repro.load(net, weights)
         feed_alike(model, dataset)
-        triples = predictions(model, dataset, score_blob(net, head))
-    else:
-        triples = saved_predictions(label_maps, dataset)
-    if submission:
-        folder = submission_folder(submission, data, split or "seg11valid", year)
-        triples = save_predictions(triples, folder)
         if dataset.labels_blob is None:
-            count, = distributed.sums(sum(1 for _ in triples))
+            triples = evaluation.predictions(model, dataset, evaluation.score_blob(model, dataset, head))
+            count, = distributed.sums(sum(1 for _ in evaluation.save_predictions(triples, folder)))
             if distributed.rank() == 0:
                 click.echo(f"{count:.0f} label maps in {folder}; there are no labels to score them against")
             return
-    confusion, trimap = Confusion(dataset.num_classes), Trimap(dataset.num_classes)
-    tally(triples, confusion, trimap)
-    all_reduce_counters(confusion, trimap)
+        found = evaluation.score(model, dataset, head, trimap=True, save_to=folder)
     if distributed.rank():
         return
-    absent = excluded_classes(net, dataset)
-    result = report(confusion.scores(absent), trimap.scores(absent), dataset, net=net, weights=weights,
-                    predictions=label_maps, data=data, split=split)
+    result = report(found.scores(), found.trimap_scores(), dataset, net=net, weights=weights, predictions=label_maps,
+                    data=data, split=split)
     click.echo(json.dumps(result, indent=2) if as_json else table(result))
     for path in output:
         write_report(path, result)

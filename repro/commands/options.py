@@ -5,6 +5,8 @@ from pathlib import Path
 import click
 
 from converters.files import did_you_mean_file
+from reference.families import FAMILIES
+from reference.schemes import SCHEMES
 
 
 class Existing(click.Path):
@@ -77,14 +79,13 @@ threads = click.option("--threads", type=click.IntRange(1), expose_value=False, 
 seed = click.option("--seed", type=int, default=0, show_default=True, help="of drawing, filling, dropout and data order")
 
 
-# What `repro.training.schemes` knows, said here too since that needs torch.
-SCHEMES = ("accumulated", "online", "heavy", "fixed-trunk", "fixed-interpolation", "learned-interpolation", "sampled",
-           "balanced")
-
-
 def scheme(*more):
     return click.option("--scheme", multiple=True, type=click.Choice([*more, *SCHEMES]),
                         help="train as the papers tried it; several may be given")
+
+
+head = click.option("--head", type=click.Choice([head for family in FAMILIES.values() for head in family.heads]),
+                    help="which head of a net with several, such as SIFT Flow's  [default: sem]")
 
 
 class Named(click.ParamType):

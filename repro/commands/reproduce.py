@@ -23,7 +23,8 @@ class PerStage(click.ParamType):
 
 @click.command()
 @click.argument("net", default="voc-fcn8s", shell_complete=complete_net)
-@click.option("--run", type=click.Path(file_okay=False), help="folder of the run  [default: runs/NET]")
+@click.option("-o", "--output", type=click.Path(file_okay=False), help="folder of the run  [default: runs/NET]")
+@click.option("--run", "old_output", type=click.Path(file_okay=False), hidden=True)  # what -o was called once
 @click.option("--data", type=existing("folder"),
               help="the net's published set, such as VOC2011; or one's own in VOC layout with a classes.txt")
 @click.option("--sbd", type=existing("folder"), help="SBD's benchmark_RELEASE/dataset, which VOC's nets are trained on")
@@ -40,20 +41,25 @@ class PerStage(click.ParamType):
 @click.option("--force", is_flag=True, help="score images that are trained on too")
 @seed
 @threads
-def command(net, run, data, sbd, context, weights, iterations, base_lr, seed, scheme, **options):
-    """Train NET (voc-fcn8s unless told) and the nets it starts from, and score each beside the paper's numbers.
+def command(net, output, old_output, data, sbd, context, weights, iterations, base_lr, seed, scheme, **options):
+    """Train NET (default: voc-fcn8s) and the nets it starts from, and score each; the paper's set beside its numbers.
 
     With no data at hand this is the miniature: pictures drawn for it, nets of an eighth of the width, a few minutes. Its
     numbers are never the paper's. With --data, --sbd and --weights it is the paper's job in full; so it is with --data and
     --weights for the nyud, siftflow and pascalcontext nets (and --context).
 
     Results, a report, a figure, logs and weights are in the run's folder. Interrupted and called again, it goes on.
+
+    On several processors: `torchrun --nproc-per-node N -m repro reproduce ... -o FOLDER`. N processes share the passes of an
+    iteration; where it has fewer, each process does one, and an iteration has N images.
     """
     from reference.solvers import stages_of
+    from repro import distributed
     from repro.reproduction.job import miniature_job, real_job
     from repro.reproduction.stages import reproduce
 
-    folder = Path(run or f"runs/{net}")
+    click.get_current_context().with_resource(distributed.process_group())
+    folder = Path(output or old_output or f"runs/{net}")
     stages = stages_of(net)
     overrides = {"iterations": _per_stage(iterations, stages, "--iterations"),
                  "base_lr": _per_stage(base_lr, stages, "--base-lr")}
@@ -65,8 +71,9 @@ def command(net, run, data, sbd, context, weights, iterations, base_lr, seed, sc
                 raise CaffeError(f"--{name.replace('_', '-')} is for one's own data: give --data and --weights too")
         job = miniature_job(net, folder, seed, **overrides)
     reproduce(job, folder)
-    made = {"results": folder / "results.json", "figure": folder / "figure.png", "report": folder / "report.html"}
-    click.echo("   ".join(f"{name}: {path}" for name, path in made.items() if path.exists()))
+    if distributed.rank() == 0:
+        made = {"results": folder / "results.json", "figure": folder / "figure.png", "report": folder / "report.html"}
+        click.echo("   ".join(f"{name}: {path}" for name, path in made.items() if path.exists()))
 
 
 def _per_stage(values, stages, option):

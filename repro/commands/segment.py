@@ -3,7 +3,7 @@
 import click
 
 from converters.errors import CaffeError
-from repro.commands.options import complete_net, existing, threads
+from repro.commands.options import complete_net, existing, head, threads
 
 
 @click.command()
@@ -14,7 +14,7 @@ from repro.commands.options import complete_net, existing, threads
 @click.option("-o", "--output", default="segmented", show_default=True, type=click.Path(file_okay=False),
               help="folder for NAME.png (labels in VOC's palette) and NAME-overlay.png (with a legend)")
 @click.option("--classes", type=existing("file"), help="names of the classes, one a line, where they are not the published")
-@click.option("--head", type=click.Choice(["sem", "geo"]), help="which of SIFT Flow's two labelings  [default: sem]")
+@head
 @click.option("--probabilities", is_flag=True, help="write NAME-probabilities.npz too: each class's at every pixel")
 @click.option("--areas", is_flag=True, help="write NAME-areas.json too: how much of the picture each class covers")
 @threads

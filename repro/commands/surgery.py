@@ -33,7 +33,7 @@ def command(sources, net, output, num_classes, width, expand_scores, fill_missin
 
     import reference
     from converters import CaffeNet, read_caffemodel, write_caffemodel
-    from reference.sizes import sizes_of
+    from reference.nets import sizes_of
     from repro.training.initial_weights import prepare
 
     torch.manual_seed(seed)

@@ -7,6 +7,7 @@ import click
 
 from converters.errors import CaffeError, instead
 from converters.files import did_you_mean_file
+from reference.schemes import STAGING
 from repro.commands.options import complete_net, existing, scheme, seed, threads, width
 
 # What a directory's prototxts say, not options.
@@ -32,8 +33,8 @@ OF_THE_SOLVER = ("data", "split", "test_split", "width", "image_scale", "mirror"
               help="iterations between scores, 0 for none  [default: the solver's, or a round of the release's]")
 @click.option("--iterations", type=click.IntRange(1), help="[default: the solver's max_iter]")
 @click.option("--base-lr", type=float, help="learning rate  [default: the solver's]")
-@click.option("--iter-size", type=click.IntRange(1), help="passes an iteration, of each process  [default: the solver's]")
-@scheme("staged", "at-once")
+@click.option("--iter-size", type=click.IntRange(1), help="passes per iteration, of each process  [default: the solver's]")
+@scheme(*STAGING)
 @width("the weights'")
 @click.option("--fill-missing", metavar="FILLER", help="fill layers that the weights lack, as msra or xavier do")
 @click.option("--no-interp", is_flag=True, help="leave the upsampling layers as the weights have them")
@@ -43,9 +44,9 @@ OF_THE_SOLVER = ("data", "split", "test_split", "width", "image_scale", "mirror"
               help="move images by up to so many pixels (32 in the paper, to no gain)")
 @click.option("--device", type=click.Choice(["cpu", "cuda", "mps"]), default="cpu", show_default=True,
               help="where to compute; only cpu has been tested")
-@click.option("--amp", type=click.Choice(["bf16"]), help="compute all but the losses in half precision")
-@click.option("--tf32", is_flag=True, help="let cuda round factors to 10 bits")
-@click.option("--no-deterministic", is_flag=True, help="let cuda choose faster sums, of which no two runs are alike")
+@click.option("--amp", type=click.Choice(["bf16"]), help="compute in bfloat16 autocast, all but the losses")
+@click.option("--tf32", is_flag=True, help="allow TF32 matrix products and convolutions on the GPU")
+@click.option("--no-deterministic", is_flag=True, help="allow faster sums on the GPU, which differ from run to run")
 @seed
 @threads
 @click.pass_context
@@ -67,7 +68,7 @@ def command(context, net, weights, output, resume, snapshot, snapshot_every, tes
     from repro import distributed
     from repro.training import schemes
     from repro.training.loop import say
-    from repro.training.run import directory, published, use
+    from repro.training.run import directory, published_on_folder, use
 
     is_directory = net.endswith(".prototxt")
     _check(context, net, is_directory, scheme, base_lr, snapshot, data["data"])
@@ -84,16 +85,19 @@ def command(context, net, weights, output, resume, snapshot, snapshot_every, tes
                 run, its_weights = directory(net, folder, base_lr)
                 weights = weights or its_weights
             else:
-                run = published(stage, folder=folder, weights=weights, names=scheme, base_lr=base_lr, seed=seed, **data)
+                run = published_on_folder(stage, folder=folder, weights=weights, names=scheme, base_lr=base_lr, seed=seed,
+                                          **data)
             run.param.iter_size = iter_size or run.param.iter_size
             if test_interval is not None:
                 run.score_each(test_interval)
-            run.start(weights, folder, snapshot, resume, fill_missing=fill_missing, interpolate=not no_interp)
+            report = run.start(weights, folder, snapshot, resume, fill_missing=fill_missing, interpolate=not no_interp)
+            if report:
+                say(str(report))
             loss = run.go(folder, iterations or run.param.max_iter,
                           run.param.snapshot or 1000 if snapshot_every is None else snapshot_every,
                           device, amp is not None, snapshot)
             run.write(written)
-            say(f"loss a pixel {loss:.3f}; wrote {written}")
+            say(f"loss per pixel {loss:.3f}; wrote {written}")
             weights = [written]
 
 
@@ -108,7 +112,7 @@ def _check(context, net, is_directory, scheme, base_lr, snapshot, data):
     if not is_directory and net not in reference.names():
         raise CaffeError(f"no net '{net}'{instead(net, reference.names())}")
     if not is_directory and data is None:
-        raise CaffeError(f"'{net}' wants --data, a folder in VOC layout; or give the path of a solver.prototxt")
+        raise CaffeError(f"'{net}' needs --data, a folder in VOC layout; or give the path of a solver.prototxt")
     if "staged" in scheme and (base_lr or snapshot):
         raise CaffeError(f"--{'base-lr' if base_lr else 'snapshot'} is one net's, but --scheme staged trains several: leave "
                          "one of them out")

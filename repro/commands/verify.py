@@ -25,7 +25,7 @@ def command(parts, folder, at, runs, against, strict, as_json):
     """Compare with the paper: ours, the paper's, the difference and the verdict, a line each.
 
     PARTS: facts, which need no data; released, the released weights scored again, within 0.05 percent; retrained, nets of
-    --runs, within 0.5. All three unless told. What is not at hand is skipped, with the command that gets it. The exit
+    --runs, within 0.5. Default: all three. What is not at hand is skipped, with the command that gets it. The exit
     status is 1 where a number differs.
     """
     from repro.data.locate import AtHand

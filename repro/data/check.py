@@ -8,8 +8,9 @@ import numpy as np
 from tqdm import tqdm
 
 from converters.errors import CaffeError
+from reference.families import family_of
 from repro.data.images import VOID
-from repro.data.published import TEST_SPLIT, family, open_data
+from repro.data.published import open_data
 
 LISTS = ("train", "val", "trainval", "test")
 
@@ -53,13 +54,12 @@ def check(net, data, split, **options):
 
 def lists_of(net, data):
     """The names of the lists that a set holds, else that of the published one; trainval only where it is not the others."""
-    data = Path(data)
-    folders = [data / "ImageSets" / ("Main" if family(net) == "pascalcontext" else "Segmentation"), data]
-    folder = next((folder for folder in folders if folder.is_dir()), data)
+    data, family = Path(data), family_of(net)
+    folder = next((folder for folder in (data / family.lists, data) if folder.is_dir()), data)
     found = [name for name in LISTS if (folder / f"{name}.txt").is_file()]
     if {"train", "val"} <= set(found):
         found = [name for name in found if name != "trainval"]
-    return found or [TEST_SPLIT[family(net)]]
+    return found or [family.splits[1]]
 
 
 def overlaps(lists):

@@ -11,7 +11,7 @@ from PIL import Image
 import reference
 from converters.errors import CaffeError, CaffeFileError
 from converters.files import did_you_mean_file
-from reference import means
+from reference.families import VOC
 from repro.data.images import VOID, load_image, load_labels, preprocess, size_of
 
 
@@ -50,7 +50,7 @@ class Dataset:
     classes: list[str]  # a name's place in the list is its label
     _: KW_ONLY
     read_labels: Callable = load_labels  # path -> integers HxW
-    mean: tuple = means.VOC  # preprocessing subtracts it; in the order of `channels`
+    mean: tuple = VOC.mean  # preprocessing subtracts it; in the order of `channels`
     channels: str = "bgr"  # or "rgb": the order of the channels that nets are fed
     factor: float = 1  # preprocessing multiplies by it, after the mean is subtracted
     image_blob: str | None = "data"  # the blob that the photograph is fed as; None: it is not fed

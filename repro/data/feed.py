@@ -8,9 +8,11 @@ import torch
 from torch.nn.functional import pad
 
 from converters.errors import CaffeError
+from reference.families import FAMILIES
 from repro.data.images import VOID
 
-LABELS = ("label", "sem", "geo")  # the blobs in which a pixel without content is void
+# The blobs in which a pixel without content is void.
+LABELS = ("label", *(head for family in FAMILIES.values() for head in family.heads))
 
 # FCN-32s has one score for each 32 pixels. Score k is nearest to the pixels from 32 k - 3 on (64/32 upsampling, crop 19).
 CELL, CELL_STARTS = 32, -3

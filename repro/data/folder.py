@@ -5,9 +5,29 @@ from pathlib import Path
 from converters.errors import CaffeError, CaffeFileError
 from repro.data.dataset import Dataset, Sample, read_classes, read_list
 from repro.data.images import load_image, load_labels, preprocess
-from repro.data.voc import voc_classes
+from repro.data.sbd import open_sbd
+from repro.data.voc import open_voc, voc_classes
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".JPG", ".JPEG", ".PNG")
+
+
+def open_any(root, split, classes=None, labelled=True, **options):
+    """Open a set of one's own, or VOC's or SBD's, in whichever of these layouts its folder has.
+
+    `open_folder`'s images and labels, label images alone (`LabelFolder`), SBD's (`open_sbd`), else VOC's (`open_voc`).
+    classes: a file that names them. labelled: false lets a set in VOC layout have photographs alone (`Photographs`).
+    """
+    if (root / "labels").is_dir() and (root / "images").is_dir():
+        return open_folder(root, split, classes, **options)
+    if any(root.glob("*.png")):
+        return LabelFolder(root, classes, options.get("limit"))
+    if not labelled and not (root / "SegmentationClass").is_dir() and (root / "JPEGImages").is_dir():
+        list_file = root / "ImageSets" / "Segmentation" / f"{split}.txt"
+        return Photographs(root, list_file, "JPEGImages/{}.jpg", voc_classes(root), **options)
+    dataset = (open_sbd if (root / "cls").is_dir() else open_voc)(root, split, **options)
+    if classes:
+        dataset.classes = read_classes(classes)
+    return dataset
 
 
 def open_folder(root, split, classes=None, **options):

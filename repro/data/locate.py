@@ -4,13 +4,14 @@ from pathlib import Path
 
 import reference
 from converters.errors import CaffeFileError
+from reference.families import FAMILIES
 from reference.weights import DOWNLOADS
 
 FOLDER = "data"
 
-# What the folder of a set itself holds; archives put it a few folders down.
-MARKS = {"voc2010": "ImageSets", "voc2011": "ImageSets", "voc2012": "ImageSets", "sbd": "cls", "nyud": "segmentation",
-         "siftflow": "SemanticLabels", "pascalcontext": "labels.txt"}
+# {name of a set: what its folder itself holds}.
+MARKS = {source.name: source.mark for family in FAMILIES.values() for source in family.sources.values()}
+MARKS["voc2012"] = MARKS["voc2011"]  # no net is trained or scored on it, but its test set is labelled for VOC's server
 
 
 class AtHand:

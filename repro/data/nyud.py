@@ -7,14 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-import reference
 from converters.errors import CaffeError, CaffeFileError
-from reference import means
+from reference.families import NYUD
 from repro.data.dataset import Dataset, Source, published_list
 from repro.data.images import load_gray, load_image
 from repro.data.mat import read_label_mat, shift_labels
 
 KINDS = ("color", "depth", "hha", "label")
+
+
+def open_set(root, split, inputs, **options):
+    """Open the set for nets that are fed `inputs`, {blob: kind}."""
+    return open_nyud(root, split, {**inputs, "label": "label"}, **options)
 
 
 def open_nyud(root, split, tops=None, **options):
@@ -34,9 +38,9 @@ def open_nyud(root, split, tops=None, **options):
         published_list(root / f"{split}.txt", f"nyud-{split}"),
         "data/images/img_{}.png",
         "segmentation/img_{}.mat",
-        reference.classes("nyud"),
+        NYUD.classes(),
         read_labels=read_nyud_labels,
-        mean=means.NYUD,
+        mean=NYUD.mean,
         image_blob=blobs.get("color"),
         labels_blob=blobs.get("label"),
         sources={blobs[kind]: source for kind, source in SOURCES.items() if kind in blobs},
@@ -65,6 +69,6 @@ def read_hha(path):
 
 
 SOURCES = {
-    "depth": Source("data/depth/img_{}.png", read_log_depth, means.NYUD_LOG_DEPTH),
-    "hha": Source("data/hha/img_{}.png", read_hha, means.NYUD_HHA),
+    "depth": Source("data/depth/img_{}.png", read_log_depth, NYUD.input_means["depth"]),
+    "hha": Source("data/hha/img_{}.png", read_hha, NYUD.input_means["hha"]),
 }

@@ -5,14 +5,21 @@ from pathlib import Path
 
 import numpy as np
 
-import reference
-from converters.errors import CaffeFileError
-from reference import means
+from converters.errors import CaffeError, CaffeFileError
+from reference.families import PASCALCONTEXT
 from repro.data.dataset import Dataset, read_text
 from repro.data.mat import read_label_mat
 
 # Three of the 59 classes have another name among the 459.
 FULL_NAMES = {"diningtable": "table", "bedcloth": "bedclothes", "clothes": "cloth"}
+
+
+def open_set(root, split, context=None, **options):
+    """Open the set, its labels being in the folder `context`."""
+    if context is None:
+        raise CaffeError("PASCAL-Context has VOC 2010's photographs (--data) and its own labels: give their folder too "
+                         "(--context)")
+    return open_pascalcontext(root, context, split, **options)
 
 
 def open_pascalcontext(voc, context, split, **options):
@@ -27,9 +34,9 @@ def open_pascalcontext(voc, context, split, **options):
         voc / "ImageSets" / "Main" / f"{split}.txt",
         "JPEGImages/{}.jpg",
         str(context / "trainval").replace("{", "{{").replace("}", "}}") + "/{}.mat",
-        reference.classes("pascalcontext"),
+        PASCALCONTEXT.classes(),
         read_labels=partial(read_context_labels, classes=classes),
-        mean=means.PASCAL_CONTEXT,
+        mean=PASCALCONTEXT.mean,
         **options,
     )
 
@@ -42,7 +49,7 @@ def task_classes(path):
         if text.strip() and not (colon and number.strip().isdecimal()):
             raise CaffeFileError(path, f"{text!r} is not of the form NUMBER: NAME", where=f"line {line}")
         numbers[name.replace(" ", "")] = int(number) if colon else None
-    wanted = [FULL_NAMES.get(name, name) for name in reference.classes("pascalcontext")[1:]]
+    wanted = [FULL_NAMES.get(name, name) for name in PASCALCONTEXT.classes()[1:]]
     missing = [name for name in wanted if name not in numbers]
     if missing:
         raise CaffeFileError(path, f"does not name {', '.join(missing)}")

@@ -3,14 +3,18 @@
 from functools import partial
 from pathlib import Path
 
-import reference
-from reference import means
+from reference.families import SIFTFLOW
 from repro.data.dataset import Dataset, Source, checked_labels, published_list
 from repro.data.mat import read_label_mat, shift_labels
 
 SCENES = "spatial_envelope_256x256_static_8outdoorcategories"
 FILES = {"sem": f"SemanticLabels/{SCENES}/{{}}.mat", "geo": f"GeoLabels/{SCENES}/{{}}.mat"}
 VOIDS = {"sem": [0], "geo": [-1, 0]}  # the release treats both as void
+
+
+def open_set(root, split, head=None, **options):
+    """Open the set with the labels of one head as a `Sample`'s."""
+    return open_siftflow(root, split, SIFTFLOW.head(head), **options)
 
 
 def open_siftflow(root, split, labels="sem", **options):
@@ -26,9 +30,9 @@ def open_siftflow(root, split, labels="sem", **options):
         published_list(root / f"{split}.txt", f"siftflow-{split}"),
         f"Images/{SCENES}/{{}}.jpg",
         FILES[labels],
-        reference.classes(f"siftflow-{labels}"),
+        SIFTFLOW.classes(labels),
         read_labels=partial(read_siftflow_labels, kind=labels),
-        mean=means.SIFTFLOW,
+        mean=SIFTFLOW.mean,
         labels_blob=labels,
         sources={other: Source(FILES[other], partial(read_siftflow_labels, kind=other))},
         **options,
@@ -38,4 +42,4 @@ def open_siftflow(root, split, labels="sem", **options):
 def read_siftflow_labels(path, kind):
     """Read the "sem" or "geo" labels of one image: uint8 HxW, classes from 0, and 255 for void."""
     labels = shift_labels(read_label_mat(path, "S"), VOIDS[kind])
-    return checked_labels(path, labels, len(reference.classes(f"siftflow-{kind}")))
+    return checked_labels(path, labels, len(SIFTFLOW.classes(kind)))

@@ -10,15 +10,11 @@ import reference
 from converters import CaffeError, CaffeNet, Preprocessing, read_metadata
 from converters.files import FilePath
 from converters.pytorch.weights import read_blobs
-from reference import means
-from reference.sizes import sizes_of
+from reference.families import VOC, family_of
+from reference.nets import sizes_of
 from repro.data.dataset import read_classes
 from repro.data.images import load_image, preprocess
-from repro.data.published import family, heads, score_blob
 from repro.fast import accelerate
-
-MEANS = {"voc": means.VOC, "pascalcontext": means.PASCAL_CONTEXT, "nyud": means.NYUD, "siftflow": means.SIFTFLOW}
-FED_DEPTH = ("color-d", "hha", "color-hha")  # what the names of such nets end in
 
 
 def load(name: str, weights: FilePath) -> CaffeNet:
@@ -64,15 +60,15 @@ def segment(net: CaffeNet, image: FilePath | Image.Image | torch.Tensor, head: s
     """The label map of a photograph of any size: uint8 HxW.
 
     image: a path, a PIL image, or Caffe's own input: a float tensor 3xHxW or 1x3xHxW, BGR, with the mean subtracted. If the
-    range of a tensor shows a mistake, a UserWarning says which. head: "sem" or "geo" for SIFT Flow's nets.
-    Raises CaffeError for a net that needs depth, and for an image that cannot be read.
+    range of a tensor shows a mistake, a UserWarning says which. head: of a net with several, as "sem" and "geo" of SIFT
+    Flow's; default: the main one. Raises CaffeError for a net that needs depth, and for an image that cannot be read.
     """
-    return accelerate(net, [score_blob(_published(net), _head(net, head))]).labels(_data(net, image))
+    return accelerate(net, [_family(net).score_blob(_head(net, head))]).labels(_data(net, image))
 
 
 def probabilities(net, image, head=None):
     """Each class's probability at every pixel, the softmax of the scores: float32 CxHxW. Arguments as for `segment`."""
-    blob = score_blob(_published(net), _head(net, head))
+    blob = _family(net).score_blob(_head(net, head))
     return accelerate(net, [blob])(data=_data(net, image))[blob][0].softmax(0).cpu().numpy()
 
 
@@ -89,7 +85,7 @@ def areas(labels, classes):
 def mean_of(net):
     """The mean colour to subtract from a net's photographs: the one kept with its weights (see `load`), else that of the
     data set it was published with, else VOC's."""
-    return _kept(net).mean or MEANS[family(_published(net))]
+    return _kept(net).mean or _family(net).mean
 
 
 def classes_of(net, file=None, head=None):
@@ -108,26 +104,28 @@ def classes_of(net, file=None, head=None):
         return names
     if _kept(net).classes and len(_kept(net).classes) == count:
         return list(_kept(net).classes)
-    published = reference.classes("-".join(filter(None, (family(_published(net)), head))))
+    published = _family(net).classes(head)
     return published if len(published) == count else [f"class {label}" for label in range(count)]
 
 
-def _published(net):
-    """The published name of a net; a net of another name is treated as one of VOC's."""
+def _family(net):
+    """The family of a net; a net of another name is treated as one of VOC's."""
     name = net.param.name
-    return name if name in reference.names() and "-fcn" in name else "voc-fcn8s"
+    return family_of(name) if name in reference.names() and "-fcn" in name else VOC
 
 
 def _head(net, head):
-    """One of the heads of a net: `head` if the net has it, else its first."""
-    known = heads(_published(net))
+    """One of the heads of a net: `head` if the net has it, else the main one."""
+    known = _family(net).head_names
     return head if head in known else known[0]
 
 
 def _data(net, image):
     """Caffe's input for `image`: float32 1x3xHxW."""
-    if net.param.name.startswith("nyud-") and net.param.name.endswith(FED_DEPTH):
-        raise CaffeError(f"{net.param.name} needs depth, which a photograph does not have; use nyud-fcn32s-color")
+    family = _family(net)
+    if net.param.name in family.nets and {*family.inputs_of(net.param.name).values()} != {"color"}:
+        others = [name for name in family.nets if {*family.inputs_of(name).values()} == {"color"}]
+        raise CaffeError(f"{net.param.name} needs depth, which a photograph does not have; use {', '.join(others)}")
     channels, scale = _order_and_scale(_kept(net))
     if isinstance(image, torch.Tensor):
         return _checked(image, mean_of(net) if (channels, scale) == ("bgr", 1) else None)

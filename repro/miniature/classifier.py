@@ -21,7 +21,7 @@ from converters import CaffeNet
 from converters.caffe_pb2 import BlobProto, NetParameter, V1LayerParameter
 from converters.files import atomic_write
 from converters.formats.upgrade import v2_type
-from reference.means import VOC
+from reference.families import VOC
 from repro.data.images import preprocess
 from repro.miniature.draw import CLASSES, draw_scene, draw_single
 from repro.training.solver import Solver
@@ -74,7 +74,7 @@ def look(random, picture, index, centre):
         point = random.uniform(0, SIZE, 2) if background else centre + random.uniform(-NEAR, NEAR, 2)
         if not background or np.abs(point - centre).max() > FAR:
             break
-    data = preprocess(picture, VOC)
+    data = preprocess(picture, VOC.mean)
     left, top = (int(CANVAS / 2 - place) for place in point)
     data = F.pad(data, (left, CANVAS - SIZE - left, top, CANVAS - SIZE - top))
     return data.flip(3) if random.random() < 0.5 else data, 0 if background else index
@@ -113,7 +113,7 @@ def balance(net, scenes=40, seed=0):
     surgery.interp(fcn)
     for number in range(scenes):
         picture, labels = draw_scene(np.random.default_rng([seed, number]))
-        fcn.loss(data=preprocess(picture, VOC), label=torch.from_numpy(labels)[None, None].float()).backward()
+        fcn.loss(data=preprocess(picture, VOC.mean), label=torch.from_numpy(labels)[None, None].float()).backward()
     weights = [fcn.params["score_fr" if name == "fc8" else name][0] for name in blobs]
     speeds = np.array([float(weight.grad.norm() / weight.detach().norm()) for weight in weights])
     factors = np.sqrt(speeds / np.exp(np.log(speeds).mean()))

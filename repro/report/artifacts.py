@@ -9,37 +9,32 @@ from PIL import Image
 
 from converters.errors import CaffeFileError
 from converters.files import atomic_write
+from repro import distributed
 from repro.data.dataset import read_text
 from repro.data.images import save_labels
-from repro.data.published import excluded_classes, score_blob
-from repro.scoring.evaluation import predictions, tally
-from repro.scoring.metrics import Confusion, scores
-from repro.scoring.voc_submission import save_predictions
+from repro.scoring.evaluation import score
 
 WORST, SPREAD = 24, 24  # pictures that are kept: those of the worst IU, and as many spread over all the others
 PICTURES = "pictures"  # their folder in the run's
 PICTURE_SIDE = 640  # longest side, in pixels, of a photograph that is kept
 
 
-def score_stage(net, stage, val, folder, title):
-    """Score a stage's net on {labeling: Dataset}: {"pixel_acc", ..., "class_iu"}, further labelings under their names.
+def score_stage(net, val, folder, title):
+    """Score a stage's net on {head: Dataset}: {"pixel_acc", ..., "class_iu"}, further heads under their names.
 
-    FOLDER keeps evaluation.json, as `read_evaluation` reads it, and the label maps, labels/ID.png.
+    FOLDER keeps evaluation.json, as `read_evaluation` reads it, and the label maps, labels/ID.png; of several processes
+    each writes the label maps of its share.
     """
     kept_scores, results = {}, []
     for head, dataset in val.items():
-        absent, total, images = excluded_classes(stage, dataset), Confusion(dataset.num_classes), {}
-        triples = predictions(net, dataset, score_blob(stage, head), title)
-        for triple in save_predictions(triples, label_folder(folder, head)):
-            image = Confusion(dataset.num_classes)
-            tally([triple], image)
-            total.hist += image.hist
-            images[triple[0]] = _image_scores(image.hist, absent)
-        scored = total.scores(absent)
-        results.append((head, {**scored.means(), "class_iu": scored.by_class(dataset.classes)}))
-        kept_scores[head or ""] = {"classes": dataset.classes, "confusion": total.hist.tolist(), "images": images}
-    with atomic_write(folder / "evaluation.json") as temporary:
-        temporary.write_text(json.dumps(kept_scores) + "\n")
+        found = score(net, dataset, head, title, save_to=label_folder(folder, head))
+        scores = found.scores()
+        results.append((head, {**scores.means(), "class_iu": scores.by_class(dataset.classes)}))
+        kept_scores[head or ""] = {"classes": dataset.classes, "confusion": found.confusion.hist.tolist(),
+                                   "images": found.images}
+    if distributed.rank() == 0:
+        with atomic_write(folder / "evaluation.json") as temporary:
+            temporary.write_text(json.dumps(kept_scores) + "\n")
     (_, first), *others = results
     return first | dict(others)
 
@@ -58,7 +53,7 @@ def read_results(path):
 
 
 def read_evaluation(folder):
-    """What `score_stage` kept in a stage's folder: {labeling, "" where there is one: {"classes", "confusion", "images"}}.
+    """What `score_stage` kept in a stage's folder: {head, "" where there is one: {"classes", "confusion", "images"}}.
 
     The confusion matrix has a row for each true class; images are {id: {"mean_iu", "pixel_acc"}}, None where all is void.
     """
@@ -70,7 +65,7 @@ def read_evaluation(folder):
 
 
 def label_folder(folder, head=None):
-    """Where a stage's label maps of a labeling are, in the stage's folder."""
+    """Where a stage's label maps of a head are, in the stage's folder."""
     return folder / (f"labels-{head}" if head else "labels")
 
 
@@ -100,16 +95,8 @@ def hashes(paths, folder):
     """{name: {"bytes", "sha256"}} of files, by their path in `folder`, or else by their folder's name and their own."""
     found = {}
     for path in map(Path, paths):
-        name = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.absolute().parent.name, path.name)
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        name = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.absolute().parent.name, path.name)
         found[name.as_posix()] = {"bytes": path.stat().st_size, "sha256": sha256}
     return found
-
-
-def _image_scores(hist, absent):
-    """The mean IU over the classes that an image or its labels have, and its pixel accuracy; None where all is void."""
-    if not hist.any():
-        return None
-    scored = scores(hist, absent).means()
-    return {name: scored[name] for name in ("mean_iu", "pixel_acc")} if np.isfinite(scored["mean_iu"]) else None

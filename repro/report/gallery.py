@@ -32,7 +32,7 @@ class Item:
 
 
 def items(run):
-    """The Items of a run's kept pictures, the worst of the last stage first; of several labelings the first is shown."""
+    """The Items of a run's kept pictures, the worst of the last stage first; of several heads the main one is shown."""
     head = run.heads[0]
     last = run.stages[-1].evaluation[head]
     names = dict(enumerate(last["classes"])) | {VOID: "void"}

@@ -32,9 +32,9 @@ def write_report(folder, path=None):
 
 
 def _table(run, head):
-    """(labeling, [(stage, ours in percent, the published row or None), ...])."""
+    """(head, [(stage, ours in percent, the published row or None), ...])."""
     rows = [(stage, {name: 100 * stage.scores(head)[name] for name in TITLES},
-             reference.paper.published(stage.net, head or None)) for stage in run.stages]
+             reference.paper.published(stage.net, head or None) if run.beside_the_paper else None) for stage in run.stages]
     return head, rows
 
 

@@ -10,13 +10,13 @@ from repro.report.artifacts import read_evaluation, read_results
 
 
 @dataclass
-class Stage:
+class StageRecord:
     """One finished stage: its entry in results.json, what was kept of its scoring, its log and its surgery's report."""
 
     net: str
     folder: Path
     result: dict
-    evaluation: dict  # {labeling, "" where there is one: {"classes", "confusion", "images"}}
+    evaluation: dict  # {head, "" where there is one: {"classes", "confusion", "images"}}
     log: list  # [(iteration, loss per pixel), ...]
     surgery: str
 
@@ -26,12 +26,12 @@ class Stage:
         return self.net.partition("-fcn")[2].lstrip("-") or self.net
 
     def scores(self, head):
-        """{"pixel_acc", ..., "class_iu"} of a labeling."""
+        """{"pixel_acc", ..., "class_iu"} of a head."""
         return self.result[head] if head and head in self.result else self.result
 
 
 @dataclass
-class Run:
+class RunRecord:
     """results.json as it stands, and the stages that are finished, the coarsest first."""
 
     folder: Path
@@ -43,13 +43,19 @@ class Run:
         return self.results["scale"] == "miniature"
 
     @property
+    def beside_the_paper(self):
+        """Whether the paper's numbers may stand beside these: its own set was scored, or the miniature, which says so."""
+        # Runs of earlier versions do not say which set they scored.
+        return self.is_miniature or self.results.get("published_set", self.results["scale"] == "paper")
+
+    @property
     def heads(self):
-        """The labelings that the last stage is scored on; [""] but for SIFT Flow's."""
+        """The heads that the last stage is scored on; [""] where there is but one."""
         return list(self.stages[-1].evaluation)
 
 
 def read_run(folder):
-    """The Run in a folder; CaffeError where there is none, or none of its stages is finished."""
+    """The RunRecord in a folder; CaffeError where there is none, or none of its stages is finished."""
     folder = Path(folder)
     path = folder / "results.json"
     if not path.exists():
@@ -63,10 +69,10 @@ def read_run(folder):
         raise CaffeFileError(path, f"not a run's results, or damaged ({error})") from None
     if not stages:
         raise CaffeError(f"{folder}: no stage is finished yet; there will be a report when one is")
-    return Run(folder, results, stages)
+    return RunRecord(folder, results, stages)
 
 
 def _read_stage(folder, net, result):
     with (folder / "log.csv").open(newline="") as file:
         log = [(int(row["iteration"]), float(row["loss_per_pixel"])) for row in csv.DictReader(file)]
-    return Stage(net, folder, result, read_evaluation(folder), log, read_text(folder / "surgery.txt"))
+    return StageRecord(net, folder, result, read_evaluation(folder), log, read_text(folder / "surgery.txt"))

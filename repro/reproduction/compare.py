@@ -7,11 +7,12 @@ from typing import NamedTuple
 import reference
 import repro
 from converters.errors import CaffeFileError
+from reference.families import family_of
 from reference.paper import METRICS, RESCORED
 from reference.weights import DOWNLOADS
-from repro.data.published import excluded_classes, family, heads, open_data, score_blob
+from repro.data.published import open_data
 from repro.reproduction.facts import facts
-from repro.scoring.evaluation import evaluate
+from repro.scoring import score
 from repro.scoring.tables import TITLES
 
 RELEASED_TOLERANCE = 0.05  # in percent: the released weights are the very ones that were published
@@ -19,7 +20,6 @@ RETRAINED_TOLERANCE = 0.5
 RELEASED = [name for name in DOWNLOADS if "-fcn" in name]
 RETRAINED = ("voc-fcn32s", "voc-fcn16s", "voc-fcn8s")
 SBD_TRAIN = 8498  # images
-SET_OF = {"voc": ("voc2011",), "nyud": ("nyud",), "siftflow": ("siftflow",), "pascalcontext": ("voc2010", "pascalcontext")}
 
 
 class Check(NamedTuple):
@@ -72,8 +72,9 @@ def released_checks(at_hand, nets=RELEASED, against=None):
     at_hand: an `AtHand`. against: {net: {metric: percent}} to compare with in place of what was published.
     """
     for net in nets if against is None else against:
-        missing = at_hand.missing(net, *SET_OF[family(net)])
-        for head in heads(net) if against is None else heads(net)[:1]:
+        missing = at_hand.missing(net, *_sets(net).values())
+        heads = family_of(net).head_names
+        for head in heads if against is None else heads[:1]:
             scores, informs = published_scores(net, head) if against is None else (against[net], False)
             ours = {} if missing or not scores else _score(net, head, at_hand)
             for metric, published in scores.items():
@@ -118,16 +119,22 @@ def read_scores(path):
 
 
 def _title(net, head, metric):
-    """The semantic labeling of two is the one that goes without saying."""
-    return f"{net}{', geometric' if head == 'geo' else ''}: {TITLES[metric]}"
+    """The main head of several is the one that goes without saying."""
+    family = family_of(net)
+    words = "" if head == family.head_names[0] else f", {family.heads[head]}"
+    return f"{net}{words}: {TITLES[metric]}"
+
+
+def _sets(net):
+    """{"data", and what else it takes to score a net: by what name it is at hand}."""
+    return {name: source.name for name, source in family_of(net).sources.items() if name != "sbd"}
 
 
 def _score(net, head, at_hand):
     """{metric: percent} of the weights at hand, converted on the way, on their set."""
-    data, *context = (at_hand.find(name) for name in SET_OF[family(net)])
-    dataset = open_data(net, data, head=head, context=context[0] if context else None)
-    confusion = evaluate(repro.load(net, at_hand.find(net)), dataset, score_blob(net, head), title=f"scoring {net}")
-    return {metric: 100 * score for metric, score in confusion.scores(excluded_classes(net, dataset)).means().items()}
+    dataset = open_data(net, head=head, **{name: at_hand.find(place) for name, place in _sets(net).items()})
+    scores = score(repro.load(net, at_hand.find(net)), dataset, head, f"scoring {net}").scores()
+    return {metric: 100 * value for metric, value in scores.means().items()}
 
 
 def _read_json(path):

@@ -4,15 +4,14 @@ import numpy as np
 
 from converters.files import atomic_write
 from repro.data.images import VOID, voc_palette
-from repro.data.published import score_blob
 from repro.inference.segmentation import load
-from repro.scoring.evaluation import label_map
+from repro.scoring.evaluation import label_map, score_blob
 
 
 def draw_figure(path, job, weights, images):
     """Write a PNG with a row for each of the first validation images: photograph, truth, and each stage's labels.
 
-    weights: {stage: caffemodel}. Of several labelings the first is shown. Needs matplotlib.
+    weights: {stage: caffemodel}. Of several heads the main one is shown. Needs matplotlib.
     """
     import matplotlib
 
@@ -25,7 +24,8 @@ def draw_figure(path, job, weights, images):
     columns = {"photograph": [sample.image for sample in samples], "truth": [colour(sample.labels) for sample in samples]}
     for stage, file in weights.items():
         net, dataset = load(stage, file), sets[stage]
-        columns[stage.removeprefix("voc-")] = [colour(label_map(net, dataset.blobs(index), score_blob(stage)))
+        blob = score_blob(net, dataset)
+        columns[stage.removeprefix("voc-")] = [colour(label_map(net, dataset.blobs(index), blob))
                                                for index in range(len(samples))]
     figure, axes = plt.subplots(len(samples), len(columns), squeeze=False, layout="constrained",
                                 figsize=(2.4 * len(columns), 2.1 * len(samples) + 0.8))

@@ -4,7 +4,6 @@ import re
 from pathlib import Path
 
 from converters.errors import CaffeError
-from repro.data.images import save_labels
 
 # Competition 6 is segmentation by methods trained on more than VOC's own data, as on ImageNet and SBD.
 LAYOUT = "results/VOC{year}/Segmentation/comp6_{split}_cls"
@@ -19,10 +18,3 @@ def submission_folder(root, data, split, year=None):
     if not (year or found):
         raise CaffeError(f"{data}: its name holds no year, as VOC2012 does; say it with --year")
     return Path(root) / LAYOUT.format(year=year or found[0], split=split)
-
-
-def save_predictions(triples, folder):
-    """Pass (id, truth, prediction) on, having written each prediction as FOLDER/ID.png with VOC's palette."""
-    for id, truth, prediction in triples:
-        save_labels(folder / f"{id}.png", prediction)
-        yield id, truth, prediction

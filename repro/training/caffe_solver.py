@@ -53,7 +53,7 @@ def open_data(layer, folder):
     reader = DATA_LAYERS.get((python.module, python.layer))
     if reader is None:
         known = ", ".join(".".join(name) for name in DATA_LAYERS)
-        raise CaffeError(f"{where}: no data layer {python.module}.{python.layer} is known here; known are {known}")
+        raise CaffeError(f"{where}: no data layer {python.module}.{python.layer} is known here; there are {known}")
     params = _literal(python.param_str, where)
     try:
         return reader(params, list(layer.top), lambda path: find(path, folder, where)), params

@@ -57,7 +57,7 @@ def train(solver: Solver, folder: FilePath, iterations: int, every: int = 0, sco
             rate = solver.rate()
             solver.step()
             log.add(solver, rate)
-            status = (f"loss {solver.smoothed_loss:.4g}, a pixel {log.mean_loss(solver.losses.maxlen):.3f}, "
+            status = (f"loss {solver.smoothed_loss:.4g}, per pixel {log.mean_loss(solver.losses.maxlen):.3f}, "
                       f"waiting for data {log.waiting():.1%}")
             progress.set_postfix_str(status, refresh=False)
             progress.update()

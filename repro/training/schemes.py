@@ -14,20 +14,24 @@ from tqdm import tqdm
 import reference
 from converters import CaffeError
 from converters.caffe_pb2 import LossParameter, ParamSpec
+from converters.errors import instead
 from converters.formats.blob import write_blob
 from converters.layers.loss import normalization_mode
 from reference.netspec import FIXED
-from reference.schemes import AVERAGED_RATES, BATCHES, SAMPLED
+from reference.schemes import AVERAGED_RATES, BATCHES, SAMPLED, SCHEMES, STAGING
 from reference.solvers import stages_of
 from repro import distributed
 from repro.data.images import VOID
 
 INFOGAIN = "infogain-{label}.binaryproto"
 
-ALTERNATIVES = ({"staged", "at-once"}, set(BATCHES), {"fixed-interpolation", "learned-interpolation"})
+ALTERNATIVES = (set(STAGING), set(BATCHES), {"fixed-interpolation", "learned-interpolation"})
 
 
 def _check(names):
+    for name in names:
+        if name not in (*STAGING, *SCHEMES):
+            raise CaffeError(f"no scheme '{name}'{instead(name, (*STAGING, *SCHEMES))}")
     for group in ALTERNATIVES:
         both = [name for name in names if name in group]
         if len(both) > 1:
@@ -74,8 +78,6 @@ def apply(names, net, param, solver, base_lr=None):
             _batches(BATCHES[name], net, param, solver, base_lr)
         elif name in CHANGES:
             CHANGES[name](param)
-        elif name not in ELSEWHERE:
-            raise CaffeError(f"no scheme '{name}'; there are {', '.join([*BATCHES, *CHANGES, *ELSEWHERE])}")
     if "sampled" in names:
         solver.iter_size = round(solver.iter_size / SAMPLED)
     solver.base_lr = base_lr or solver.base_lr
@@ -122,7 +124,7 @@ def _learn_interpolation(param):
 
 CHANGES = {"fixed-trunk": _fix_trunk, "fixed-interpolation": _fix_interpolation,
            "learned-interpolation": _learn_interpolation}
-ELSEWHERE = ("staged", "at-once", "sampled", "balanced")  # what `stages`, the Feed and `balance` see to
+# The other schemes are seen to by `stages`, the Feed and `balance`.
 
 
 def balance(param, dataset, folder):

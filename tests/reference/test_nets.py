@@ -10,7 +10,7 @@ from helpers import GOLDEN
 import reference
 from converters import CaffeError, CaffeNet
 from converters.caffe_pb2 import NetParameter
-from reference.sizes import sizes_of
+from reference.nets import sizes_of
 from surgery import receptive_field, stride
 
 FCNS = [name for name in reference.names() if "-fcn" in name]

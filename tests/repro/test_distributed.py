@@ -211,6 +211,50 @@ def test_the_commands_by_torchrun(voc_set, classifier, tmp_path):
     assert scored.stdout.count("f.w. IU") == 1 and json.loads((tmp_path / "scores.json").read_text())["images"] == 2
 
 
+def test_reproduce_by_torchrun(voc_set, classifier, tmp_path):
+    """Two ranks take the passes of one process; no line comes twice, and a killed run goes on to the same end."""
+    alone, both = tmp_path / "alone", tmp_path / "both"
+    arguments = ["reproduce", "voc-fcn16s", "--data", voc_set, "--weights", classifier, "--scheme", "accumulated",
+                 "--base-lr", "1e-3", "--iterations", "2,8", "--threads", 1]
+    command = torchrun(*arguments, "-o", both)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 200
+    while not (both / "voc-fcn16s" / "log.csv").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(worker(process.pid, rank=1), signal.SIGKILL)
+    assert "the same `repro reproduce`" in process.communicate(timeout=60)[0]
+
+    resumed = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    assert resumed.returncode == 0, resumed.stderr
+    lines = [line for line in resumed.stdout.splitlines() if line]
+    assert len(lines) == len(set(lines)) and not any("voc-fcn32s: 2 iterations" in line for line in lines)
+    results = json.loads((both / "results.json").read_text())
+    assert results["job"]["processes"] == 2 and list(results["stages"]) == ["voc-fcn32s", "voc-fcn16s"]
+    assert [stage["iter_size"] for stage in results["stages"].values()] == [20, 20]
+    for stage in results["stages"]:
+        kept = json.loads((both / stage / "evaluation.json").read_text())[""]
+        assert len(kept["images"]) == len(list((both / stage / "labels").iterdir())) == 2
+        assert sum(map(sum, kept["confusion"])) > 0
+    assert len((both / "voc-fcn16s/log.csv").read_text().splitlines()) == 9 and (both / "report.html").exists()
+
+    single = subprocess.run([sys.executable, "-m", "repro", *map(str, arguments[:-4]), "--iterations", "1,1", "-o", alone],
+                            capture_output=True, text=True, timeout=200)
+    assert single.returncode == 0, single.stderr
+    losses = [float((folder / "voc-fcn32s/log.csv").read_text().splitlines()[1].split(",")[3]) for folder in (alone, both)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_a_pass_that_cannot_be_shared_makes_two_and_is_said(voc_set, classifier, tmp_path):
+    done = subprocess.run(torchrun("reproduce", "voc-fcn32s", "--data", voc_set, "--weights", classifier, "--iterations", 2,
+                                   "--threads", 1, "-o", tmp_path / "run"), capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("2 iterations at rate 1e-10, 2 images an iteration") == 1
+    again = subprocess.run([sys.executable, "-m", "repro", "reproduce", "voc-fcn32s", "--data", voc_set, "--weights",
+                            classifier, "--iterations", "2", "-o", tmp_path / "run"], capture_output=True, text=True)
+    assert again.returncode == 2 and "differs in processes" in again.stderr
+
+
 def worker(parent, rank):
     """The process id of one of torchrun's workers."""
     for pid in filter(str.isdigit, os.listdir("/proc")):

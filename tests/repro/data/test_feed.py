@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from converters.errors import CaffeError, CaffeFileError
-from reference import means
+from reference.families import VOC
 from repro.data import Dataset, Feed
 from repro.data.images import preprocess, save_labels
 
@@ -36,7 +36,7 @@ def test_blobs_are_what_the_release_feeds(dataset):
             assert list(blobs) == ["data", "label"]
             assert blobs["label"].shape == (1, 1, 20 + k, 30 - k) and blobs["label"].dtype == torch.float32
             assert (blobs["label"] == k).all()
-            assert torch.equal(blobs["data"], preprocess(dataset[k].image, means.VOC))
+            assert torch.equal(blobs["data"], preprocess(dataset[k].image, VOC.mean))
 
 
 def test_images_are_drawn_as_the_release_draws(dataset):

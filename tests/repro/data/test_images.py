@@ -3,7 +3,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from converters.errors import CaffeError, CaffeFileError
-from reference import means
+from reference.families import VOC
 from repro.data.images import load_image, load_labels, overlay, preprocess, save_labels, voc_palette
 
 
@@ -116,7 +116,7 @@ def test_damaged_photographs_are_named_in_one_line(tmp_path, photograph):
 
 
 def test_preprocess_is_bgr_minus_mean(photograph):
-    blob = preprocess(photograph, means.VOC)
+    blob = preprocess(photograph, VOC.mean)
     assert blob.shape == (1, 3, 24, 37) and blob.dtype.is_floating_point and blob.is_contiguous()
     for channel, mean in enumerate((104.00699, 116.66877, 122.67892)):
         expected = (photograph[:, :, 2 - channel].astype(np.float64) - mean).astype(np.float32)

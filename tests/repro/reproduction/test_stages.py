@@ -156,7 +156,7 @@ def test_stopped_twice_it_gives_the_same_result(finished, voc_set, classifier, t
 def test_the_command_says_miniature_first_and_last(tmp_path, monkeypatch):
     monkeypatch.setattr(schedule, "TRAIN", 3)
     monkeypatch.setattr(schedule, "VAL", 1)
-    arguments = ["reproduce", "voc-fcn16s", "--run", tmp_path / "run", "--iterations", "2,1", "--seed", "4"]
+    arguments = ["reproduce", "voc-fcn16s", "-o", tmp_path / "run", "--iterations", "2,1", "--seed", "4"]
     result = CliRunner().invoke(main, list(map(str, arguments)), catch_exceptions=False)
     assert result.exit_code == 0
     lines = result.stdout.splitlines()
@@ -201,6 +201,16 @@ def test_the_papers_job_on_its_own_layout(paper_sets, classifier, tmp_path):
     assert (tmp_path / "run" / "figure.png").exists()
     said = [path.read_text() for path in (tmp_path / "run").rglob("*") if path.suffix in (".json", ".txt", ".csv")]
     assert said and not any("miniature" in text.lower() for text in said)
+
+
+def test_ones_own_data_is_never_beside_the_papers_numbers(voc_set, classifier, tmp_path):
+    run = tmp_path / "run"
+    done = CliRunner().invoke(main, ["reproduce", "voc-fcn32s", "--run", str(run), "--data", str(voc_set), "--weights",
+                                     str(classifier), "--iterations", "1"], catch_exceptions=False)
+    assert done.exit_code == 0 and "voc-fcn32s: 1 iterations at rate 1e-10" in done.stdout
+    assert "paper" not in (done.stdout + (run / "log.txt").read_text()) and "63.6" not in done.stdout
+    report = (run / "report.html").read_text()
+    assert "One&#39;s own data: these numbers cannot be compared" in report and "<td>63.6</td>" not in report
 
 
 def test_what_is_not_as_published_is_not_called_the_papers(paper_sets, voc_set, classifier, tmp_path):

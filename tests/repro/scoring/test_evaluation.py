@@ -18,8 +18,7 @@ from repro.cli import main
 from repro.data.folder import LabelFolder
 from repro.data.images import save_labels, voc_palette
 from repro.data.sbd import read_sbd_labels
-from repro.scoring.evaluation import saved_predictions, tally
-from repro.scoring.metrics import Confusion
+from repro.scoring.evaluation import count, saved_predictions
 from repro.scoring.trimap import Trimap, distances
 
 
@@ -114,12 +113,12 @@ def test_more_images_take_no_more_memory(tmp_path):
     label_folder(tmp_path, maps)
     peaks = []
     for limit in (2, 40):
-        counters = Confusion(21), Trimap(21)
+        dataset = LabelFolder(tmp_path, limit=limit)
         tracemalloc.start()
-        tally(saved_predictions(tmp_path, LabelFolder(tmp_path, limit=limit)), *counters)
+        found = count(saved_predictions(tmp_path, dataset), dataset, trimap=True)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-        assert counters[0].hist.sum() == sum(np.sum(labels != 255) for labels in list(maps.values())[:limit])
+        assert found.confusion.hist.sum() == sum(np.sum(labels != 255) for labels in list(maps.values())[:limit])
     assert peaks[1] < peaks[0] + maps["000"].nbytes  # not one image more
 
 

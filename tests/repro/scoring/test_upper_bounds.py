@@ -1,9 +1,12 @@
 """`repro bounds`: resampling done by hand on small labels, and the real label images."""
 
+import json
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
+from reference import lists
 from repro.cli import main
 from repro.data.folder import LabelFolder
 from repro.data.images import save_labels
@@ -51,10 +54,18 @@ def test_bounds_are_of_one_matrix_over_the_set_and_rise_with_the_grid(tmp_path, 
     assert bounds[32] == by_hand.scores().mean_iu
 
 
-def test_the_command_prints_both_beside_the_papers(tmp_path):
+def test_the_command_prints_both_beside_the_papers(tmp_path, monkeypatch):
+    """The paper's stand beside its own images alone."""
     labels = np.zeros((200, 300), np.uint8)
     labels[:128, 128:256] = 7
     save_labels(tmp_path / "a.png", labels)
+    own = CliRunner().invoke(main, ["bounds", str(tmp_path)])
+    assert own.exit_code == 0 and "paper" not in own.stdout
+    assert own.stdout.splitlines()[2].split()[0] == "128" and len(own.stdout.splitlines()[2].split()) == 3
+    published = json.loads(CliRunner().invoke(main, ["bounds", str(tmp_path), "--json"]).stdout)["published"]
+    assert published is None
+
+    monkeypatch.setattr(lists, "split", lambda name: ["a"])
     done = CliRunner().invoke(main, ["bounds", str(tmp_path)])
     assert done.exit_code == 0, done.output
     rows = [line.split() for line in done.stdout.splitlines() if line.split()[0].isdecimal()]
