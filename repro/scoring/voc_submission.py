@@ -12,7 +12,7 @@ LAYOUT = "results/VOC{year}/Segmentation/comp6_{split}_cls"
 def submission_folder(root, data, split, year=None):
     """The folder for the label maps of one split, ROOT/results/VOC2012/Segmentation/comp6_test_cls.
 
-    The year is that in the data set's name (VOC2012) unless told; CaffeError where neither tells.
+    year: default: the one in the data set's name (VOC2012); CaffeError where neither tells.
     """
     found = re.search(r"20\d\d", Path(data).resolve().name)
     if not (year or found):
