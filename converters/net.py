@@ -397,7 +397,7 @@ def same_shape(source: Sequence[int], target: Sequence[int]) -> bool:
 
 def multiplier(specs: Sequence[ParamSpec], field: str, layer: Layer) -> float:
     """lr_mult or decay_mult of a blob from the ParamSpecs of all layers that share it; those that give it must agree."""
-    given = {getattr(spec, field) for spec in specs if spec.HasField(field)}
+    given: set[float] = {getattr(spec, field) for spec in specs if spec.HasField(field)}
     if len(given) > 1:
         raise layer.error(f"its shared parameter '{specs[0].name}' has several values of {field}: {sorted(given)}")
     return given.pop() if given else 1.0

@@ -94,7 +94,7 @@ def _read_protobuf(data: mmap, aligned: bool) -> Caffemodel:
     size = 0
     for part in read_fields(data, 0, len(data)):
         if part.number in (V1_LAYERS, V2_LAYER) and part.wire == BYTES:
-            layers = net.layer if part.number == V2_LAYER else net.layers
+            layers: Any = net.layer if part.number == V2_LAYER else net.layers
             layer = layers.add()
             blobs, unknown, length = _read_layer(layer, data, part)
             size += length
