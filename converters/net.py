@@ -240,7 +240,7 @@ class CaffeNet(nn.Module):
     def _apply(self, fn: Callable[[torch.Tensor], torch.Tensor], recurse: bool = True) -> Self:
         """As nn.Module's, which moves and casts the blobs; but a blob that layers share stays one, also as a buffer."""
         places = [(layer, name, getattr(layer, name)) for layer in self.layers.values() for name in layer.blob_names]
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         made: dict[int, torch.Tensor] = {}
         for layer, name, before in places:
             setattr(layer, name, made.setdefault(id(before), getattr(layer, name)))
