@@ -25,9 +25,10 @@ peers: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(TESTS)
 
-# What to run while one works: under a minute on two cores. It leaves out the tests that are marked slow; `make test` has all.
+# What to run while one works, meant to take under a minute on two cores: the tests of what stands below `repro`, without those
+# that are marked slow. TESTS=tests/repro/scoring has others; `make test` has all.
 quick: $(INSTALLED)
-	$(BIN)/python -m pytest -q -m 'not slow' $(TESTS)
+	$(BIN)/python -m pytest -q -m 'not slow' $(or $(TESTS),tests/test_house.py tests/converters tests/surgery tests/reference)
 
 # All tests in the lowest versions that setup.cfg allows, in an environment of their own. No part of CI: the registry's torch
 # 2.6 brings CUDA along (3 GB to fetch), and the tests take as long as `make test`. TESTS=tests/converters for some of them.

@@ -3,7 +3,7 @@
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -188,9 +188,11 @@ def _write_pt(path: Path, model: Caffemodel, preprocessing: Preprocessing) -> No
 
 
 def _write_npz(path: Path, model: Caffemodel, preprocessing: Preprocessing) -> None:
-    with atomic_write(path) as temporary:
-        arrays: dict[str, Any] = {**state_dict(model.net, model.blobs)}
-        np.savez(temporary, **arrays)
+    # As numpy.savez, which before numpy 2 leaves the file open where the disk is full, and Python complains as it ends.
+    with atomic_write(path) as temporary, zipfile.ZipFile(temporary, "w") as file:
+        for key, array in state_dict(model.net, model.blobs).items():
+            with file.open(f"{key}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 WRITERS: dict[str, Callable[[Path, Caffemodel, Preprocessing], None]] = {

@@ -37,6 +37,7 @@ def test_rows_of_a_classifier():
     assert sum(row.multiply_adds for row in rows.values()) == 15470264320
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", reference.names())
 def test_every_net_has_a_table(name):
     net = reference.net(name, "deploy", width=1 / 16)

@@ -92,7 +92,7 @@ def test_the_doctor(tmp_path):
     about = json.loads(call("doctor", "--folder", tmp_path, "--json").stdout)
     assert said.exit_code == 0
     assert about["version"] == metadata.version("caffe-fcn") and about["version"] in said.stdout
-    assert about["packages"]["torch"] == torch.__version__ and f"torch {torch.__version__}" in said.stdout
+    assert about["packages"]["torch"] == metadata.version("torch") and f"torch {metadata.version('torch')}" in said.stdout
     assert about["threads"] == torch.get_num_threads() and about["devices"]
     assert "onnxruntime" in about["extras"]["onnx"]
     assert about["found"]["vgg16"]["path"] == str(found) and str(found) in said.stdout

@@ -17,6 +17,7 @@ from converters.formats.prototxt import read_prototxt, read_solver
 from converters.formats.solverstate import read_solverstate
 from converters.formats.wire import header, varint
 
+pytestmark = pytest.mark.slow  # thousands of damaged files
 FUZZ = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 MODELS = ["tiny_v0", "tiny_v1", "tiny_v1_double", "tiny_v2", "tiny_v2_unpacked"]
 

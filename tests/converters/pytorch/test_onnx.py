@@ -23,6 +23,7 @@ from repro.cli import main
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
+pytestmark = pytest.mark.slow
 
 WIDTH = float(Fraction(os.environ.get("WIDTH", "1/16")))
 OPENCV5 = Path(os.environ.get("OPENCV5", ROOT / ".venv-opencv5/bin/python"))
@@ -65,7 +66,6 @@ def images(exported):
         return [(image, caffe(data=image)) for image in map(torch.randn, shapes)]
 
 
-@pytest.mark.slow
 def test_onnxruntime_gives_the_same(exported, images):
     caffe, session, any_size = exported
     assert [put.name for put in session.get_inputs()] == ["data"]
@@ -99,7 +99,6 @@ def test_values_keep_the_blobs_names(exported, tmp_path):
     assert {top for layer in caffe.param.layer if layer.type in ("Convolution", "Pooling") for top in layer.top} <= values
 
 
-@pytest.mark.slow
 def test_preprocessing_goes_into_the_graph(golden, tmp_path):
     formats = golden / "formats"
     arguments = ["convert", "caffemodel", formats / "tiny_v2.caffemodel", "-o", tmp_path / "tiny.safetensors",
