@@ -31,7 +31,7 @@ quick: $(INSTALLED)
 	$(BIN)/python -m pytest -q -m 'not slow' $(or $(TESTS),tests/test_house.py tests/converters tests/surgery tests/reference)
 
 # All tests in the lowest versions that setup.cfg allows, in an environment of their own. No part of CI: the registry's torch
-# 2.6 brings CUDA along (3 GB to fetch), and the tests take as long as `make test`. TESTS=tests/converters for some of them.
+# 2.7 brings CUDA along (3 GB to fetch), and the tests take as long as `make test`. TESTS=tests/converters for some of them.
 LOWEST := $(VENV)-lowest
 test-lowest: $(LOWEST)/.installed
 	$(LOWEST)/bin/python -m pytest $(TESTS)

@@ -365,7 +365,9 @@ class CaffeNet(nn.Module):
         """The inputs and the steps that the blobs `names` need, in order."""
         names = tuple(names)
         if names not in self._routes:
-            known = set(self.inputs).union(*[step.tops for step in self.steps])
+            known = set(self.inputs)
+            for step in self.steps:  # written out, as are a Step's fields below, for the torch.compile of older PyTorches
+                known.update(step.tops)
             unknown = [name for name in names if name not in known]
             if unknown:
                 raise CaffeError(f"net '{self.param.name}' has no blob '{unknown[0]}'{instead(unknown[0], sorted(known))}")
@@ -375,7 +377,7 @@ class CaffeNet(nn.Module):
                     # Going backwards, a blob that no later step has asked for can be forgotten after this one.
                     done = tuple(name for name in {*step.bottoms, *step.tops} if name not in needed)
                     needed.update(step.bottoms)
-                    kept.append(step._replace(done=done))
+                    kept.append(Step(step.layer, step.bottoms, step.tops, step.cut, done))
             self._routes[names] = [name for name in self.inputs if name in needed], kept[::-1]
         return self._routes[names]
 
