@@ -197,3 +197,10 @@ def test_the_window_of_lrn_within_channels_is_seen():
 def test_inner_products_see_no_windows(question):
     with pytest.raises(CaffeError, match="'fc8' .InnerProduct.*convolutionize the net first"):
         question(reference.net("vgg16"), "fc8")
+
+
+def test_the_advice_to_convolutionize_is_given_only_where_it_helps():
+    net = describe('layer { name: "flat" type: "Flatten" bottom: "data" top: "flat" } layer { name: "ip" '
+                   'type: "InnerProduct" bottom: "flat" top: "ip" inner_product_param { num_output: 1 } }')
+    with pytest.raises(CaffeError, match="layer 'ip' .InnerProduct.: (?!.*convolutionize)"):
+        stride(net, "ip")
