@@ -8,7 +8,7 @@ import torch
 
 from converters.caffe_pb2 import LayerParameter, NetParameter
 from converters.errors import CaffeError
-from converters.formats.blob import Blobs, Size
+from converters.formats.blob import Blobs, Size, dims_text
 from converters.net import CaffeNet
 from surgery.coordinates import CoordinateMap, coordinate_map
 
@@ -64,7 +64,7 @@ def _kernel(layer: LayerParameter, shape: Sequence[int] | None, makers: Mapping[
     # What another inner product made (a convolution by now) has one pixel; anything else of two axes was flattened.
     if maker is not None and maker.type == "Convolution":
         return 1, 1
-    raise CaffeError(f"{where}: its bottom '{layer.bottom[0]}' has shape {tuple(shape)}, not (N, C, H, W); "
+    raise CaffeError(f"{where}: its bottom '{layer.bottom[0]}' has shape {dims_text(shape)}, not (N, C, H, W); "
                      "take out the layer that flattens it")
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from converters.caffe_pb2 import LayerParameter
+from converters.formats.blob import dims_text
 from converters.layers.base import Layer, Shape, constant, layer
 from converters.layers.pixels import SAME
 from converters.layers.sources import LayerSource, number
@@ -51,7 +52,7 @@ class PReLU(Layer):
 
     def blob_shapes(self, bottom: Shape) -> tuple[Shape, ...]:
         if len(bottom) < 2:
-            raise self.error(f"needs a bottom of at least 2 axes (N, C, ...), got shape {tuple(bottom)}")
+            raise self.error(f"needs a bottom of at least 2 axes (N, C, ...), got shape {dims_text(bottom)}")
         return ((),) if self.shared else ((bottom[1],),)
 
     def forward(self, bottom: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from converters.caffe_pb2 import EltwiseParameter, FillerParameter, LayerParameter, ReductionParameter
+from converters.formats.blob import dims_text
 from converters.layers.base import Layer, Shape, canonical_axis, constant, layer
 from converters.layers.pixels import ALIGNED, CHANNELS, SAME, Pixels
 from converters.layers.sources import LayerSource, number
@@ -32,7 +33,7 @@ class Eltwise(Layer):
 
     def forward(self, *bottoms: Tensor) -> Tensor:
         if len({bottom.shape for bottom in bottoms}) > 1:
-            raise self.error(f"bottoms differ in shape: {', '.join(str(tuple(bottom.shape)) for bottom in bottoms)}")
+            raise self.error(f"bottoms differ in shape: {', '.join(dims_text(bottom.shape) for bottom in bottoms)}")
         if self.operation == EltwiseParameter.SUM:
             if self.coeff:
                 bottoms = tuple(bottom * coeff for bottom, coeff in zip(bottoms, self.coeff, strict=True))
@@ -58,8 +59,8 @@ def aligned(operand: Tensor, bottom: Tensor, axis: int, layer: Layer) -> Tensor:
         return operand
     axis = canonical_axis(axis, bottom.ndim, layer)
     if tuple(bottom.shape[axis:axis + operand.ndim]) != tuple(operand.shape):
-        raise layer.error(f"an operand of shape {tuple(operand.shape)} does not lie on a bottom of shape "
-                          f"{tuple(bottom.shape)} from axis {axis}")
+        raise layer.error(f"an operand of shape {dims_text(operand.shape)} does not lie on a bottom of shape "
+                          f"{dims_text(bottom.shape)} from axis {axis}")
     return operand.reshape(*operand.shape, *[1] * (bottom.ndim - axis - operand.ndim))
 
 

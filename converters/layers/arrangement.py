@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from converters.caffe_pb2 import LayerParameter
+from converters.formats.blob import dims_text
 from converters.layers.base import Layer, canonical_axis, check_indices, layer
 from converters.layers.pixels import SAME, Pixels, along_axis, windows
 from converters.layers.sources import LayerSource
@@ -28,7 +29,8 @@ class Concat(Layer):
         for bottom in bottoms[1:]:
             if bottom.ndim != bottoms[0].ndim or any(
                     bottom.shape[i] != bottoms[0].shape[i] for i in range(bottom.ndim) if i != axis):
-                raise self.error(f"shapes {tuple(bottoms[0].shape)} and {tuple(bottom.shape)} differ beside axis {axis}")
+                raise self.error(f"shapes {dims_text(bottoms[0].shape)} and {dims_text(bottom.shape)} "
+                                 f"differ beside axis {axis}")
         return torch.cat(bottoms, axis)
 
     def source(self, step: LayerSource) -> str:
@@ -178,12 +180,12 @@ class Reshape(Layer):
         if not 0 <= start <= end <= ndim:
             raise self.error(f"axis {self.axis}, num_axes {self.num_axes} are out of range for a bottom of {ndim} axes")
         if any(dim == 0 and start + i >= ndim for i, dim in enumerate(self.dims)):
-            raise self.error(f"shape {self.dims} copies an axis that the bottom of shape {tuple(shape)} does not have")
+            raise self.error(f"shape {self.dims} copies an axis that the bottom of shape {dims_text(shape)} does not have")
         dims = [shape[start + i] if dim == 0 else dim for i, dim in enumerate(self.dims)]
         dims = [*shape[:start], *dims, *shape[end:]]
         known = math.prod(dim for dim in dims if dim != -1)
         if bottom.numel() % known if -1 in dims else bottom.numel() != known:
-            raise self.error(f"a bottom of shape {tuple(shape)} does not fit into {tuple(dims)}")
+            raise self.error(f"a bottom of shape {dims_text(shape)} does not fit into {dims_text(dims)}")
         return bottom.reshape(dims)
 
     def source(self, step: LayerSource) -> str:
@@ -215,7 +217,7 @@ class BatchReindex(Layer):
 
     def forward(self, bottom: Tensor, order: Tensor) -> Tensor:
         if order.ndim != 1:
-            raise self.error(f"the second bottom must have one axis, not shape {tuple(order.shape)}")
+            raise self.error(f"the second bottom must have one axis, not shape {dims_text(order.shape)}")
         return bottom.index_select(0, check_indices(order, bottom.shape[0], self))
 
 
@@ -230,7 +232,7 @@ class Filter(Layer):
     def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
         *items, selector = bottoms
         if not items or any(bottom.shape[0] != selector.numel() for bottom in items):
-            raise self.error(f"a selector of shape {tuple(selector.shape)} for bottoms of shape "
+            raise self.error(f"a selector of shape {dims_text(selector.shape)} for bottoms of shape "
                              f"{', '.join(str(tuple(bottom.shape)) for bottom in items)}: it needs one number an item")
         if not selector.is_meta:
             chosen = selector.flatten().nonzero().squeeze(1)

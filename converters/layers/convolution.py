@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from converters.caffe_pb2 import ConvolutionParameter, LayerParameter
+from converters.formats.blob import dims_text
 from converters.layers.base import Layer, Shape, canonical_axis, layer
 from converters.layers.matmul import linear
 from converters.layers.pixels import Pixels, windows
@@ -62,7 +63,8 @@ class _Windowed(Layer):
         """(axis of the channels, number of spatial axes after it) for a bottom of this shape."""
         axis = canonical_axis(self.axis, len(bottom), self)
         if not 1 <= len(bottom) - axis - 1 <= 3:
-            raise self.error(f"needs one to three spatial axes after the channels (axis {axis}), got shape {tuple(bottom)}")
+            raise self.error(f"needs one to three spatial axes after the channels (axis {axis}), got shape "
+                             f"{dims_text(bottom)}")
         return axis, len(bottom) - axis - 1
 
 
@@ -106,7 +108,8 @@ class _Convolution(_Windowed):
         bias = self.bias if "bias" in self.blob_names else None
         batch = bottom if axis == 1 else bottom.reshape(-1, *bottom.shape[axis:])
         if self.weight_channels(bottom.shape[axis]) != tuple(self.weight.shape[:2]):
-            raise self.error(f"a bottom of shape {tuple(bottom.shape)} does not fit weights {tuple(self.weight.shape)}")
+            raise self.error(f"a bottom of shape {dims_text(bottom.shape)} does not fit weights "
+                             f"{dims_text(self.weight.shape)}")
         top = self.compute(self.functions[axes], batch, bias, stride, pad, dilation)
         return top if axis == 1 else top.reshape(*bottom.shape[:axis], *top.shape[1:])
 
@@ -204,7 +207,7 @@ class Im2col(_Windowed):
     def forward(self, bottom: Tensor) -> Tensor:
         axis, axes = self.spatial_axes(bottom.shape)
         if axes != 2:
-            raise self.error(f"needs two spatial axes after the channels (axis {axis}), got shape {tuple(bottom.shape)}")
+            raise self.error(f"needs two spatial axes after the channels (axis {axis}), got shape {dims_text(bottom.shape)}")
         kernel, stride, pad, dilation = self.along(axes)
         size = [(bottom.shape[axis + 1 + i] + 2 * pad[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
                 for i in range(axes)]

@@ -7,6 +7,7 @@ from torch import Generator, Tensor
 
 from converters.caffe_pb2 import FillerParameter
 from converters.errors import CaffeError
+from converters.formats.blob import dims_text
 
 
 def fill(blob: Tensor, filler: FillerParameter, generator: Generator | None = None) -> Tensor:
@@ -63,7 +64,7 @@ def _positive_unitball(blob: Tensor, filler: FillerParameter, generator: Generat
 
 def _bilinear(blob: Tensor, filler: FillerParameter, generator: Generator | None) -> None:
     if blob.ndim != 4 or blob.shape[2] != blob.shape[3]:
-        raise CaffeError(f"the bilinear filler needs a 4-D blob with square kernels, not {tuple(blob.shape)}")
+        raise CaffeError(f"the bilinear filler needs a 4-D blob with square kernels, not {dims_text(blob.shape)}")
     size = blob.shape[3]
     factor = math.ceil(size / 2)
     center = (2 * factor - 1 - factor % 2) / (2 * factor)

@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from converters.caffe_pb2 import LayerParameter
+from converters.formats.blob import dims_text
 from converters.layers.base import Layer, Shape, canonical_axis, check_indices, layer
 from converters.layers.sources import LayerSource, keywords
 
@@ -38,8 +39,8 @@ class InnerProduct(Layer):
         top = bottom.flatten(axis)
         weight = self.weight.t() if self.transpose else self.weight
         if top.shape[-1] != weight.shape[1]:
-            raise self.error(f"a bottom of shape {tuple(bottom.shape)} has {top.shape[-1]} numbers from axis {axis} on, the "
-                             f"weights need {weight.shape[1]}")
+            raise self.error(f"a bottom of shape {dims_text(bottom.shape)} has {top.shape[-1]} numbers from axis {axis} on, "
+                             f"the weights need {weight.shape[1]}")
         return F.linear(top, weight, self.bias if "bias" in self.blob_names else None)
 
     def source(self, step: LayerSource) -> str:

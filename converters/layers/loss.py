@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from converters.caffe_pb2 import HingeLossParameter, LayerParameter, LossParameter
-from converters.formats.blob import read_blob
+from converters.formats.blob import dims_text, read_blob
 from converters.layers.base import Layer, canonical_axis, check_indices, layer, root
 from converters.layers.pixels import SAME, Pixels, along_axis
 from converters.layers.sources import LayerSource
@@ -73,7 +73,7 @@ class _Loss(Layer):
         shape, labels = scores.shape, labels.detach()
         if labels.numel() != scores.numel() // shape[axis]:
             raise self.error(f"{labels.numel()} labels for {scores.numel() // shape[axis]} predictions: scores are "
-                             f"{tuple(shape)}, labels {tuple(labels.shape)}")
+                             f"{dims_text(shape)}, labels {dims_text(labels.shape)}")
         labels = labels.reshape(*shape[:axis], 1, *shape[axis + 1:])
         if self.ignore is None:
             return check_indices(labels, shape[axis], self, "label"), None, None
@@ -134,7 +134,7 @@ class InfogainLoss(_Loss):
         classes = scores.shape[axis]
         matrix = self.infogain if infogain is None else infogain.detach()
         if matrix.numel() != classes**2:
-            raise self.error(f"an infogain matrix of shape {tuple(matrix.shape)} for {classes} classes")
+            raise self.error(f"an infogain matrix of shape {dims_text(matrix.shape)} for {classes} classes")
         target, ignored, valid = self.targets(labels, scores, axis)
         log_probabilities = scores.log_softmax(axis)
         rows = matrix.reshape(classes, classes)[target.squeeze(axis)].movedim(-1, axis)
@@ -166,7 +166,7 @@ class EuclideanLoss(_Loss):
 
     def forward(self, bottom: Tensor, target: Tensor) -> Tensor:
         if bottom.shape[0] != target.shape[0] or bottom.numel() != target.numel():
-            raise self.error(f"bottoms differ in shape: {tuple(bottom.shape)} and {tuple(target.shape)}")
+            raise self.error(f"bottoms differ in shape: {dims_text(bottom.shape)} and {dims_text(target.shape)}")
         return (bottom - target.reshape(bottom.shape)).square().sum() / (2 * bottom.shape[0])
 
 
@@ -198,7 +198,7 @@ class SigmoidCrossEntropyLoss(_Loss):
 
     def forward(self, scores: Tensor, targets: Tensor) -> Tensor:
         if scores.numel() != targets.numel() or scores.shape[0] != targets.shape[0]:
-            raise self.error(f"bottoms differ in shape: {tuple(scores.shape)} and {tuple(targets.shape)}")
+            raise self.error(f"bottoms differ in shape: {dims_text(scores.shape)} and {dims_text(targets.shape)}")
         targets = targets.detach().reshape(scores.shape).to(scores.dtype)
         losses, valid = F.binary_cross_entropy_with_logits(scores, targets, reduction="none"), None
         if self.ignore is not None:
@@ -224,8 +224,8 @@ class ContrastiveLoss(_Loss):
 
     def forward(self, left: Tensor, right: Tensor, similar: Tensor) -> Tensor:
         if left.shape != right.shape or similar.numel() != left.shape[0] or left[0].numel() != left.shape[1]:
-            raise self.error(f"needs bottoms (N, C), (N, C) and (N,), got {tuple(left.shape)}, {tuple(right.shape)} and "
-                             f"{tuple(similar.shape)}")
+            raise self.error(f"needs bottoms (N, C), (N, C) and (N,), got {dims_text(left.shape)}, {dims_text(right.shape)} "
+                             f"and {dims_text(similar.shape)}")
         squared = (left - right).flatten(1).square().sum(1)
         short = F.relu(self.margin - (squared if self.legacy else root(squared, 1e-4)))
         apart = short if self.legacy else short.square()

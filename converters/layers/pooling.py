@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from converters.caffe_pb2 import LayerParameter, PoolingParameter, SPPParameter
+from converters.formats.blob import dims_text
 from converters.layers.base import Layer, Shape, layer
 from converters.layers.pixels import Pixels, windows
 from converters.layers.sources import LayerSource, keywords, pair
@@ -45,7 +46,7 @@ class Pooling(Layer):
 
     def forward(self, bottom: Tensor) -> Tensor | tuple[Tensor, ...]:
         if bottom.ndim != 4:
-            raise self.error(f"needs a bottom of 4 axes (N, C, H, W), got shape {tuple(bottom.shape)}")
+            raise self.error(f"needs a bottom of 4 axes (N, C, H, W), got shape {dims_text(bottom.shape)}")
         kernel = (bottom.shape[2], bottom.shape[3]) if self.is_global else self.kernel
         if self.method == PoolingParameter.AVE:
             return average_pool(bottom, kernel, self.stride, self.pad, self.floor, self)
@@ -85,7 +86,7 @@ class SPP(Layer):
 
     def forward(self, bottom: Tensor) -> Tensor:
         if bottom.ndim != 4:
-            raise self.error(f"needs a bottom of 4 axes (N, C, H, W), got shape {tuple(bottom.shape)}")
+            raise self.error(f"needs a bottom of 4 axes (N, C, H, W), got shape {dims_text(bottom.shape)}")
         levels = [self._level(bottom, 2**level) for level in range(self.height)]
         return levels[0] if self.height == 1 else torch.cat([level.flatten(1) for level in levels], 1)
 
