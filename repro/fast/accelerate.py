@@ -32,8 +32,8 @@ class Accelerated:
     """A CaffeNet's blobs, equal to the net's own up to float rounding, for inputs of any size and number, without gradients.
 
     Computed are only the pixels that the image reaches and the scores that survive the crop; what surrounds the image is
-    computed once for a size's remainder by the net's stride, until a weight changes. A net or an input that this does not
-    understand runs the plain way.
+    computed once for a size's remainder by the net's stride, until a weight changes, in whatever way it is written. A net or
+    an input that this does not understand runs the plain way.
     """
 
     def __init__(self, net: CaffeNet, names: tuple[str, ...]):
@@ -108,6 +108,9 @@ class Accelerated:
         if len({len(pixels) for pixels in values.values()}) > 1:
             raise Unsupported("the inputs differ in number")
         plan = self._plan(tuple(tuple(values[value].shape[1:]) for value in range(len(values))))
+        self.borders.refresh()
+        for op in graph.operations:
+            op.refresh()
         border = Border(plan, self.borders)
         targets = {graph.outputs[name] for name in names}
         made = forward(graph, plan, values, targets, border, finish)

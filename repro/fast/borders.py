@@ -11,8 +11,9 @@ from math import lcm
 
 import torch
 
+from repro.fast.fingerprint import fingerprint
 from repro.fast.forward import forward
-from repro.fast.operations import Unsupported, version
+from repro.fast.operations import Unsupported
 from repro.fast.plan import Plan
 from repro.fast.spans import Span
 
@@ -28,7 +29,19 @@ class Borders:
     def __init__(self, graph):
         self.graph, self.stride = graph, strides(graph)
         self.small = lru_cache(maxsize=32)(self.small)
-        self._values, self._version = OrderedDict(), None
+        self._values, self._fingerprint = OrderedDict(), None
+        # What the kept values are computed from; the layers beyond, which have most of the weights, need not be looked at.
+        made = set(graph.strided)
+        for op in reversed(graph.operations):
+            made.update(op.reads if op.top in made else ())
+        self._sources = [op.layer for op in graph.operations if op.top in made]
+
+    def refresh(self):
+        """Forget all values if a weight is another than it was: to be called before each pass."""
+        current = fingerprint(blob for layer in self._sources for blob in layer.blobs())
+        if current != self._fingerprint:
+            self._values.clear()
+            self._fingerprint = current
 
     def small(self, plan):
         """A Plan for inputs as small as may be, yet even in the middle of every strided value."""
@@ -48,10 +61,6 @@ class Borders:
 
     def values(self, small, like):
         """{strided value: its pixels} for zeros of a Plan's shapes, of the type and in the place of the tensor `like`."""
-        current = version(*self.graph.blobs())
-        if current != self._version:
-            self._values.clear()
-            self._version = current
         key = tuple(small.shapes.items()), like.dtype, like.device
         if key not in self._values:
             zeros = {value: like.new_zeros(1, *shape) for value, shape in small.shapes.items()}

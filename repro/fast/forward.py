@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import torch
 
-from repro.fast.operations import along
+from repro.fast.operations import Unsupported, along
 from repro.fast.spans import Span
 
 # Numbers that the blobs between two held values may take at once; a larger window is computed in strips of rows.
@@ -35,6 +35,8 @@ def forward(graph, plan, inputs, targets, border=None, finish=None):
     """
     elided = graph.strided if border else ()
     needed = plan.demand(graph.operations, {value: plan.whole(value) for value in targets}, elided)
+    if any(not span.length for window in needed.values() for span in window):
+        raise Unsupported("a layer reads nothing but padding")
     parts = {value: Part(_channels_last(pixels), plan.whole(value)) for value, pixels in inputs.items()}
     made = {value: finish(pixels) if finish else pixels for value, pixels in inputs.items() if value in targets}
     stages = {value: stage for value, stage in graph.stages.items() if value in needed}

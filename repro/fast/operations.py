@@ -5,9 +5,11 @@ import torch
 import torch.nn.functional as F
 
 from converters.caffe_pb2 import PoolingParameter
+from converters.errors import CaffeError
 from converters.layers.matmul import linear
 from converters.layers.pooling import FLT_MAX
 from repro.fast import winograd
+from repro.fast.fingerprint import fingerprint
 from repro.fast.spans import Axis, Span
 from surgery.interp import bilinear_kernel
 
@@ -35,6 +37,9 @@ class Operation:
     def scratch(self, channels, positions):
         """How many numbers beside its top it needs at once, for bottoms of so many channels."""
         return 0
+
+    def refresh(self):
+        """Look again at the weights, before each pass."""
 
     @property
     def reads(self):
@@ -85,10 +90,15 @@ class Pooling(Operation):
     def __init__(self, layer, bottoms, top):
         if layer.method != PoolingParameter.MAX or layer.is_global or layer.tops > 1:
             raise Unsupported(f"layer '{layer.layer_name}' is not MAX pooling over small windows")
+        if any(s > k or 2 * p > k for k, s, p in zip(layer.kernel, layer.stride, layer.pad, strict=True)):
+            raise Unsupported(f"layer '{layer.layer_name}' may have windows without a pixel")
         super().__init__(layer, bottoms, top)
 
     def size(self, bottom):
-        return self.layer.top_shape((1, 1, *bottom))[2:]
+        try:
+            return self.layer.top_shape((1, 1, *bottom))[2:]
+        except CaffeError as error:  # of an input of zeros that is too small; a larger one may do
+            raise Unsupported(str(error)) from None
 
     def __call__(self, bottoms, padding, window):
         kernel, stride = self.layer.kernel, self.layer.stride
@@ -155,7 +165,7 @@ class Deconvolution(Operation):
         super().__init__(layer, bottoms, top)
         if any(axis.kernel < axis.stride for axis in self.axes):
             raise Unsupported(f"layer '{layer.layer_name}' leaves gaps between its windows")
-        self._checked, self._line = None, None
+        self._fingerprint, self._line = None, None
 
     def size(self, bottom):
         return tuple(a.stride * (n - 1) + a.kernel - 2 * a.pad for a, n in zip(self.axes, bottom, strict=True))
@@ -166,7 +176,7 @@ class Deconvolution(Operation):
     def __call__(self, bottoms, padding, window):
         # The first window that is not padding; padding adds nothing to the top.
         first = [needed.start + before for needed, (before, _) in zip(self.need(window), padding, strict=True)]
-        line = self._bilinear()
+        line = self._line
         if line is not None:
             rows, columns = (
                 interpolation(line, axis, start, length, span, bottoms[0])
@@ -178,14 +188,13 @@ class Deconvolution(Operation):
             top = top.narrow(2 + i, span.start - (start * axis.stride - axis.pad), span.length)
         return top
 
-    def _bilinear(self):
-        """The kernel's profile where every channel is interpolated bilinearly by itself, else None."""
-        weight = self.layer.weight
-        if self._checked != version(weight):
-            self._checked, self._line = version(weight), self._profile(weight)
-        return self._line
+    def refresh(self):
+        current = fingerprint([self.layer.weight])
+        if current != self._fingerprint:
+            self._fingerprint, self._line = current, self._profile(self.layer.weight)
 
     def _profile(self, weight):
+        """The kernel's profile where every channel is interpolated bilinearly by itself, else None."""
         channels, outputs, *size = weight.shape
         grouped = self.layer.group == channels and outputs == 1
         plain = size[0] == size[1] and self.layer.dilation == (1, 1) and "bias" not in self.layer.blob_names
@@ -229,7 +238,3 @@ def padded(bottom, padding, value=0.0):
     (top, below), (left, right) = padding
     return F.pad(bottom, (left, right, top, below), value=value) if top or below or left or right else bottom
 
-
-def version(*tensors):
-    """Changes when any of the tensors is replaced or written to."""
-    return tuple((tensor.data_ptr(), tensor._version) for tensor in tensors)

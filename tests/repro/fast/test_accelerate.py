@@ -123,6 +123,65 @@ def test_the_border_follows_the_weights():
     assert_same(net, {name: pixels.double() for name, pixels in images(net, 40, 60).items()}, 1e-12)
 
 
+def edit_data(blob, values):
+    blob.data[...] = values
+
+
+def edit_numpy(blob, values):
+    blob.detach().numpy()[...] = values
+
+
+@pytest.mark.parametrize("edit", [edit_data, edit_numpy])
+@pytest.mark.parametrize("layer, index", [("conv1_1", 1), ("conv3_2", 0), ("upscore2", 0), ("upscore8", 0)])
+def test_weights_edited_as_in_pycaffe_are_heeded(edit, layer, index):
+    """Such writes leave no trace at the tensor: neither its place nor its version changes."""
+    net = published("voc-fcn8s")
+    inputs = images(net, 40, 60)
+    assert_same(net, inputs)
+    blob = net.params[layer][index]
+    place, version = blob.data_ptr(), blob._version
+    edit(blob, 0.7 * blob.detach() + 0.01)
+    assert (blob.data_ptr(), blob._version) == (place, version)
+    assert_same(net, inputs)
+
+
+def random_layers(draw, depth):
+    """A chain of layers, most of them strided or padded in odd ways."""
+    yield 'layer { name: "data" type: "Input" top: "b0" input_param { shape { dim: 1 dim: 2 dim: 9 dim: 9 } } }'
+    for i in range(depth):
+        kernel, stride, pad = draw.randint(1, 5), draw.randint(1, 3), draw.randint(0, 3)
+        wide, window = max(kernel, stride), f"stride: {stride} pad: {pad}"
+        fill = 'weight_filler { type: "xavier" } bias_filler { type: "uniform" }'
+        body = draw.choice([
+            f'type: "Convolution" convolution_param {{ num_output: 3 kernel_size: {kernel} {window} {fill} }}',
+            f'type: "Convolution" convolution_param {{ num_output: 2 kernel_size: {kernel} {window} dilation: 2 {fill} }}',
+            f'type: "Deconvolution" convolution_param {{ num_output: 2 kernel_size: {wide} {window} {fill} }}',
+            f'type: "Pooling" pooling_param {{ kernel_size: {kernel} stride: {stride} pad: {min(pad, kernel - 1)} }}',
+            'type: "ReLU"', 'type: "LRN"', 'type: "AbsVal"',
+        ])
+        yield f'layer {{ name: "l{i}" bottom: "b{i}" top: "b{i + 1}" {body} }}'
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_random_nets_give_the_plain_nets_answers(seed):
+    draw, compared = random.Random(seed), 0
+    torch.manual_seed(seed)
+    while compared < 40:
+        depth = draw.randint(1, 7)
+        pixels = torch.randn(1, 2, draw.randint(3, 40), draw.randint(3, 40))
+        text = "\n".join(random_layers(draw, depth))
+        try:
+            net = CaffeNet(text)
+            with torch.no_grad():
+                plain = net(b0=pixels)[f"b{depth}"]
+        except (CaffeError, RuntimeError):  # too small for a kernel
+            continue
+        found = repro.accelerate(net)(b0=pixels)[f"b{depth}"]
+        assert found.shape == plain.shape, text
+        assert (found - plain).abs().max() <= 1e-4 * plain.abs().max(), text
+        compared += 1
+
+
 def test_a_learned_deconvolution_is_computed_as_it_is():
     net = published("voc-fcn8s")
     for layer in net.layers.values():
