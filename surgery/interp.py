@@ -23,7 +23,7 @@ def bilinear_kernel(size: int) -> np.ndarray:
 def interp(net: CaffeNet, layers: Iterable[str] | None = None) -> list[str]:
     """Set deconvolutions of a CaffeNet, in place, to interpolate each channel bilinearly by itself.
 
-    layers: their names; unless told, every Deconvolution whose name holds "up", as in the release's surgery.py. Returns the
+    layers: their names; default: every Deconvolution whose name holds "up", as in the release's surgery.py. Returns the
     names. Raises CaffeError for kernels that are not square or another number of channels out than in.
     """
     names = upsampling_layers(net) if layers is None else list(layers)

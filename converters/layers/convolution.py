@@ -99,7 +99,7 @@ class _Convolution(_Windowed):
         return *bottom[:axis], self.num_output, *size
 
     def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
-        tops = tuple(self._convolve(bottom) for bottom in bottoms)
+        tops = tuple([self._convolve(bottom) for bottom in bottoms])  # older torch.compile knows no generator here
         return tops if len(tops) > 1 else tops[0]
 
     def _convolve(self, bottom: Tensor) -> Tensor:

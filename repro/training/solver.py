@@ -224,9 +224,9 @@ def _check(param):
     if param.regularization_type not in ("L1", "L2"):
         raise CaffeError(f"unknown regularization_type '{param.regularization_type}': known are L1, L2")
     if param.lr_policy == "step" and param.stepsize < 1:
-        raise CaffeError("lr_policy 'step' wants a positive stepsize")
+        raise CaffeError("lr_policy 'step' needs a positive stepsize")
     if param.lr_policy == "poly" and param.max_iter < 1:
-        raise CaffeError("lr_policy 'poly' wants a positive max_iter")
+        raise CaffeError("lr_policy 'poly' needs a positive max_iter")
 
 
 @torch.no_grad()
