@@ -5,8 +5,6 @@ from pathlib import Path
 import click
 
 from converters.files import did_you_mean_file
-from reference.families import FAMILIES
-from reference.schemes import SCHEMES
 
 
 class Existing(click.Path):
@@ -79,13 +77,20 @@ threads = click.option("--threads", type=click.IntRange(1), expose_value=False, 
 seed = click.option("--seed", type=int, default=0, show_default=True, help="of drawing, filling, dropout and data order")
 
 
+# These import what they ask for, since `repro convert` needs neither and starts quickly.
 def scheme(*more):
+    from reference.schemes import SCHEMES
+
     return click.option("--scheme", multiple=True, type=click.Choice([*more, *SCHEMES]),
                         help="train as the papers tried it; several may be given")
 
 
-head = click.option("--head", type=click.Choice([head for family in FAMILIES.values() for head in family.heads]),
-                    help="which head of a net with several, such as SIFT Flow's  [default: sem]")
+def head(function):
+    from reference.families import FAMILIES
+
+    heads = [head for family in FAMILIES.values() for head in family.heads]
+    return click.option("--head", type=click.Choice(heads),
+                        help="which head of a net with several, such as SIFT Flow's  [default: sem]")(function)
 
 
 class Named(click.ParamType):
