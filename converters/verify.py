@@ -201,15 +201,15 @@ def _with_opencv(report: Report, net: NetParameter, blobs: Blobs, input_size: Si
     try:
         with tempfile.TemporaryDirectory() as folder:
             prototxt, weights = Path(folder) / "net.prototxt", Path(folder) / "net.caffemodel"
-            write_prototxt(prototxt, caffe.param)
+            described, makers = _each_top_first(caffe.param)
+            write_prototxt(prototxt, described)
             write_caffemodel(weights, caffe.param, {name: blobs[name] for name in caffe.params})
             opencv = cv2.dnn.readNetFromCaffe(str(prototxt), str(weights))
         opencv.enableFusion(False)
         for name, image in inputs.items():
             opencv.setInput(image.numpy(), name)
-        last = {top: layer.name for layer in caffe.param.layer for top in layer.top if top in expected}
-        known = [name for name in last if last[name] in opencv.getLayerNames()]
-        made = dict(zip(known, opencv.forward([last[name] for name in known]), strict=True))
+        known = [name for name in expected if makers[name] in opencv.getLayerNames()]
+        made = dict(zip(known, opencv.forward([makers[name] for name in known]), strict=True))
     except cv2.error as error:
         reason = re.sub(r"\s+", " ", str(error)).strip()[:200]
         report.skip(sides, "all", f"OpenCV cannot run this net: {reason}")
@@ -219,3 +219,21 @@ def _with_opencv(report: Report, net: NetParameter, blobs: Blobs, input_size: Si
             report.compare(sides, name, expected[name], made[name])
         else:
             report.skip(sides, name, "OpenCV has no layer for it")
+
+
+def _each_top_first(net: NetParameter) -> tuple[NetParameter, dict[str, str]]:
+    """(`net` in which every blob is the first top of some layer, {blob: that layer, the last one if there are several}).
+
+    OpenCV's forward gives the first top of a layer only, and its Slice counts only the tops that are read. So each top of a
+    layer that has several passes through a Power layer, which changes nothing.
+    """
+    described = NetParameter()
+    described.CopyFrom(net)
+    makers = {top: layer for layer in net.layer for top in layer.top}
+    names = {}
+    for top, layer in makers.items():
+        names[top] = layer.name
+        if len(layer.top) > 1:
+            names[top] = f"{layer.name}, top {top}"
+            described.layer.add(name=names[top], type="Power", bottom=[top], top=[names[top]])
+    return described, names

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
 import converters
@@ -86,6 +87,41 @@ def test_a_layer_that_opencv_does_not_run_is_listed(model, tmp_path):
     write_weights(path, model)
     lines = verify_weights(model, path).lines()
     assert any("loss" in line and "not compared" in line for line in lines)
+
+
+SLICED = """
+layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: 1 dim: 6 dim: 5 dim: 5 } } }
+layer { name: 'cut' type: 'Slice' bottom: 'data' top: 'a' top: 'b' top: 'c' }
+layer { name: 'conv' type: 'Convolution' bottom: 'b' top: 'conv' convolution_param { num_output: 2 kernel_size: 3 } }
+layer { name: 'relu' type: 'ReLU' bottom: 'c' top: 'c' }
+"""
+
+
+def sliced(tmp_path):
+    net = converters.read_prototxt(SLICED)
+    caffe = converters.CaffeNet(net)
+    torch.nn.init.normal_(caffe.params["conv"][0])
+    model = converters.formats.caffemodel.Caffemodel(net, caffe.to_blobs())
+    write_weights(tmp_path / "sliced.npz", model)
+    return model
+
+
+def test_every_top_of_a_slice_is_compared_with_opencv(tmp_path):
+    # OpenCV's forward gives a layer's first top only.
+    pytest.importorskip("cv2")
+    report = verify_weights(sliced(tmp_path), tmp_path / "sliced.npz")
+    report.check()
+    assert [name for sides, name, *_ in report.rows if sides == "CaffeNet, OpenCV"] == ["a", "b", "c", "conv"]
+
+
+def test_a_top_of_a_slice_that_differs_is_found(tmp_path, monkeypatch):
+    pytest.importorskip("cv2")
+    model = sliced(tmp_path)
+    narrow = torch.Tensor.narrow
+    # The slices begin one channel late, but for the first.
+    monkeypatch.setattr(torch.Tensor, "narrow", lambda x, axis, start, n: narrow(x, axis, start and start - 1, n))
+    with pytest.raises(converters.CaffeError, match="first b .CaffeNet, OpenCV"):
+        verify_weights(model, tmp_path / "sliced.npz").check()
 
 
 def test_what_was_not_compared_is_listed(formats, tmp_path):
