@@ -11,8 +11,8 @@ from helpers.small import WIDTH, write_voc
 
 import reference
 from converters import CaffeError, CaffeNet, read_blob, read_caffemodel
+from reference.schemes import SCHEMES
 from repro.cli import main
-from repro.commands.options import SCHEMES
 from repro.data import Feed, open_voc
 from repro.training import schemes
 
