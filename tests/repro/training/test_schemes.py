@@ -142,6 +142,7 @@ def test_a_reproduction_by_schemes_is_not_called_the_papers(voc_set, classifier,
     assert result.exit_code == 0, result.output
     job = json.loads((tmp_path / "results.json").read_text())["job"]
     assert job["scale"] == "own" and job["schemes"] == ["accumulated", "balanced"]
-    assert "2 iterations at rate 0.0001 (the paper's: 100000 at 1e-10)" in result.output
+    assert "2 iterations at rate 0.0001, 20 images an iteration" in result.output
+    assert "the paper's" not in result.output  # the set is not the paper's
     refused = CliRunner().invoke(main, ["reproduce", "voc-fcn32s", "--run", str(tmp_path / "2"), "--scheme", "online"])
     assert refused.exit_code == 2 and "--scheme is for one's own data" in refused.stderr
