@@ -12,7 +12,8 @@ from converters.net import CaffeNet
 def bilinear_kernel(size: int) -> np.ndarray:
     """The (size, size) kernel that a deconvolution of stride (size + 1) // 2 upsamples bilinearly with, float64.
 
-    The release's upsample filter: a tent around the kernel's middle. Caffe's own "bilinear" filler is not quite this one.
+    The release's upsample filter: a tent around the kernel's middle. Caffe's own "bilinear" filler gives the same; before
+    2017 it was another one for sizes such as 3 and 6.
     """
     factor = (size + 1) // 2
     center = factor - 1 if size % 2 else factor - 0.5

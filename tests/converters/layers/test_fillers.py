@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import converters
+import surgery
 from converters.caffe_pb2 import FillerParameter
 from converters.layers.fillers import fill
 
@@ -53,18 +54,55 @@ def test_positive_unitball():
         np.testing.assert_allclose(blob.reshape(shape[0], -1).sum(1), 1, rtol=1e-5)
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 16, 63, 64])
+# Worked out by hand from BilinearFiller::Fill: f = ceil(size / 2.), c = (size - 1) / (2. * f), 1 - |x / f - c|.
+LINES = {
+    1: [1],
+    2: [0.5, 0.5],
+    3: [0.5, 1, 0.5],
+    4: [0.25, 0.75, 0.75, 0.25],
+    5: [1 / 3, 2 / 3, 1, 2 / 3, 1 / 3],
+    6: [1 / 6, 3 / 6, 5 / 6, 5 / 6, 3 / 6, 1 / 6],
+    7: [0.25, 0.5, 0.75, 1, 0.75, 0.5, 0.25],
+    8: [0.125, 0.375, 0.625, 0.875, 0.875, 0.625, 0.375, 0.125],
+    10: [0.1, 0.3, 0.5, 0.7, 0.9, 0.9, 0.7, 0.5, 0.3, 0.1],
+}
+
+
+@pytest.mark.parametrize("size", LINES)
 def test_bilinear(size):
-    factor = math.ceil(size / 2)
-    centre = (2 * factor - 1 - factor % 2) / (2 * factor)
-    line = [1 - abs(i / factor - centre) for i in range(size)]
     blob = filled((3, 2, size, size), type="bilinear")
-    np.testing.assert_allclose(blob, np.broadcast_to(np.outer(line, line), (3, 2, size, size)), atol=1e-6)
+    np.testing.assert_allclose(blob, np.broadcast_to(np.outer(LINES[size], LINES[size]), (3, 2, size, size)), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [*LINES, 16, 63, 64])
+def test_bilinear_is_the_releases_kernel(size):
+    np.testing.assert_allclose(filled((1, 1, size, size), type="bilinear")[0, 0], surgery.bilinear_kernel(size), atol=1e-6)
 
 
 @pytest.mark.parametrize(("shape", "type", "match"), [
     ((2, 2), "noise", "unknown filler type 'noise': known are bilinear, constant"),
-    ((2, 2, 3), "bilinear", "needs a 4-D blob"), ((2, 2, 3, 4), "bilinear", "square kernels")])
+    ((2, 2, 3), "bilinear", "needs a 4-D blob"), ((2, 2, 3, 4), "bilinear", "square kernels"),
+    ((), "xavier", "needs a blob of at least one axis"), ((), "positive_unitball", "needs a blob of at least one axis"),
+    ((2, 0), "constant", "an empty blob")])
 def test_bad_fillers(shape, type, match):
     with pytest.raises(converters.CaffeError, match=match):
         filled(shape, type=type)
+
+
+@pytest.mark.parametrize(("settings", "match"), [
+    ({"type": "xavier", "sparse": 1}, "filler 'xavier' takes no sparse"),
+    ({"type": "gaussian", "sparse": -2}, "sparse -2 must be from 0 to the 40 outputs"),
+    ({"type": "gaussian", "sparse": 41}, "sparse 41 must be from 0 to the 40 outputs"),
+    ({"type": "gaussian", "std": 0}, "std 0.0 must be positive"),
+    ({"type": "uniform", "min": 1, "max": 0.5}, "min 1.0 must not be above max 0.5")])
+def test_settings_that_caffe_refuses(settings, match):
+    with pytest.raises(converters.CaffeError, match=match):
+        filled(**settings)
+
+
+def test_fans_of_blobs_of_one_axis_and_of_three():
+    # One axis of 500: fan in is 500 / 500, fan out all 500. (4, 50, 30): fan in 1500, fan out 120.
+    assert 1.6 < filled((500,), type="xavier").abs().max() <= math.sqrt(3)
+    for shape, norm, fan in [((500,), "FAN_OUT", 500), ((4, 50, 30), "FAN_IN", 1500), ((4, 50, 30), "FAN_OUT", 120)]:
+        bound = math.sqrt(3 / fan)
+        assert 0.98 * bound < filled(shape, type="xavier", variance_norm=norm).abs().max() <= bound * (1 + 1e-6)
