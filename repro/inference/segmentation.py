@@ -10,8 +10,8 @@ import reference
 from converters import CaffeError, CaffeNet, Preprocessing, read_metadata
 from converters.files import FilePath
 from converters.pytorch.weights import read_blobs
-from reference.families import VOC, family_of
 from reference.nets import sizes_of
+from reference.recognition import Known, head_sizes, recognize
 from repro.data.dataset import read_classes
 from repro.data.images import load_image, preprocess
 from repro.fast import accelerate
@@ -52,8 +52,8 @@ def load(name: str, weights: FilePath) -> CaffeNet:
 def feed_alike(net, dataset):
     """Make a data set feed its photographs as the net's weights describe it, if they do (see `load`)."""
     kept = _kept(net)
-    dataset.mean = kept.mean or dataset.mean
     dataset.channels, dataset.factor = _order_and_scale(kept)
+    dataset.mean = kept.mean or _in_order(dataset.mean, dataset.channels)
 
 
 def segment(net: CaffeNet, image: FilePath | Image.Image | torch.Tensor, head: str | None = None) -> np.ndarray:
@@ -61,14 +61,15 @@ def segment(net: CaffeNet, image: FilePath | Image.Image | torch.Tensor, head: s
 
     image: a path, a PIL image, or Caffe's own input: a float tensor 3xHxW or 1x3xHxW, BGR, with the mean subtracted. If the
     range of a tensor shows a mistake, a UserWarning says which. head: of a net with several, as "sem" and "geo" of SIFT
-    Flow's; default: the main one. Raises CaffeError for a net that needs depth, and for an image that cannot be read.
+    Flow's; default: the main one. Raises CaffeError for a net that needs depth, for one whose mean is not
+    known, and for an image that cannot be read.
     """
-    return accelerate(net, [_family(net).score_blob(_head(net, head))]).labels(_data(net, image))
+    return accelerate(net, [_score_blob(net, head)]).labels(_data(net, image))
 
 
 def probabilities(net, image, head=None):
     """Each class's probability at every pixel, the softmax of the scores: float32 CxHxW. Arguments as for `segment`."""
-    blob = _family(net).score_blob(_head(net, head))
+    blob = _score_blob(net, head)
     return accelerate(net, [blob])(data=_data(net, image))[blob][0].softmax(0).cpu().numpy()
 
 
@@ -82,10 +83,21 @@ def areas(labels, classes):
             for label in np.argsort(-counts, kind="stable") if counts[label]}
 
 
-def mean_of(net):
-    """The mean colour to subtract from a net's photographs: the one kept with its weights (see `load`), else that of the
-    data set it was published with, else VOC's."""
-    return _kept(net).mean or _family(net).mean
+def mean_of(net: CaffeNet) -> tuple[float, ...]:
+    """The mean colour to subtract from a net's photographs, in the order of its channels.
+
+    The one kept with its weights (see `load`) or given as its `preprocessing`, else its data layer's, else that of the data
+    set that it was published with. Raises CaffeError where none of these is known: no mean is guessed.
+    """
+    kept = _kept(net)
+    if kept.mean:
+        return kept.mean
+    found = recognize(net.param)
+    if len(found) == 1:
+        return _in_order(found[0].mean or found[0].family.mean, kept.channels or "bgr")
+    raise CaffeError(f"{_called(net)}: {_why_unknown(found)}, so the mean to subtract is not known; give it as "
+                     'net.preprocessing = converters.Preprocessing(mean=(blue, green, red), channels="bgr", '
+                     "classes=(names)), or convert the weights with --mean and read them with repro.load")
 
 
 def classes_of(net, file=None, head=None):
@@ -94,7 +106,9 @@ def classes_of(net, file=None, head=None):
 
     Raises CaffeError if the file has more or fewer names than the net has classes.
     """
-    count, head = sizes_of(net.params)["num_classes"], _head(net, head)
+    count, head = head_sizes(net.param), _head(net, head)
+    if count is None:
+        raise CaffeError(f"{_called(net)}: no layer scores pixels (a convolution score_fr)")
     if isinstance(count, dict):
         count = count[head]
     if file:
@@ -104,31 +118,52 @@ def classes_of(net, file=None, head=None):
         return names
     if _kept(net).classes and len(_kept(net).classes) == count:
         return list(_kept(net).classes)
-    published = _family(net).classes(head)
+    known = _known(net)
+    published = known.family.classes(head) if known else ()
     return published if len(published) == count else [f"class {label}" for label in range(count)]
 
 
-def _family(net):
-    """The family of a net; a net of another name is treated as one of VOC's."""
-    name = net.param.name
-    return family_of(name) if name in reference.names() and "-fcn" in name else VOC
+def _known(net: CaffeNet) -> Known | None:
+    """What is published of a net; None for a net of one's own. Where several fit, they share all but their inputs."""
+    found = recognize(net.param)
+    return found[0] if found and all(each.family is found[0].family for each in found) else None
+
+
+def _called(net):
+    return f"net '{net.param.name}'" if net.param.name else "this net without a name"
+
+
+def _why_unknown(found):
+    """Why the published nets that fit, several or none, do not tell the mean."""
+    if not found:
+        return "neither its data layer, its name, nor its inputs and numbers of classes are those of a published net"
+    return "published nets that look alike are fed " + " or ".join(", ".join(each.inputs.values()) for each in found)
 
 
 def _head(net, head):
     """One of the heads of a net: `head` if the net has it, else the main one."""
-    known = _family(net).head_names
-    return head if head in known else known[0]
+    known, sizes = _known(net), head_sizes(net.param)
+    heads = known.family.head_names if known else tuple(sizes) if isinstance(sizes, dict) else (None,)
+    return head if head in heads else heads[0]
+
+
+def _score_blob(net, head):
+    """The blob of the scores of a head: score, or score_HEAD."""
+    return "_".join(filter(None, ("score", _head(net, head))))
 
 
 def _data(net, image):
     """Caffe's input for `image`: float32 1x3xHxW."""
-    family = _family(net)
-    if net.param.name in family.nets and {*family.inputs_of(net.param.name).values()} != {"color"}:
+    known = recognize(net.param)
+    if known and all(each.needs_depth for each in known):
+        family = known[0].family
         others = [name for name in family.nets if {*family.inputs_of(name).values()} == {"color"}]
-        raise CaffeError(f"{net.param.name} needs depth, which a photograph does not have; use {', '.join(others)}")
+        raise CaffeError(f"{net.param.name or 'this net'} needs depth, which a photograph does not have; use "
+                         f"{', '.join(others)}")
     channels, scale = _order_and_scale(_kept(net))
     if isinstance(image, torch.Tensor):
-        return _checked(image, mean_of(net) if (channels, scale) == ("bgr", 1) else None)
+        checks = (channels, scale) == ("bgr", 1) and (_kept(net).mean or len(known) == 1)
+        return _checked(image, mean_of(net) if checks else None)
     if isinstance(image, np.ndarray):
         raise CaffeError("an array does not say whether red or blue comes first; give Image.fromarray(array) for RGB, as "
                          "PIL reads it, or Image.fromarray(array[:, :, ::-1]) for BGR, as OpenCV reads it")
@@ -142,6 +177,11 @@ def _kept(net):
 
 def _order_and_scale(kept):
     return kept.channels or "bgr", 1 if kept.scale is None else kept.scale
+
+
+def _in_order(mean, channels):
+    """A published mean, which is blue first, in the order of `channels`."""
+    return tuple(mean) if channels == "bgr" else tuple(mean)[::-1]
 
 
 def _checked(tensor, mean):
