@@ -87,7 +87,7 @@ def test_imports_point_downward(path):
     ("path", "line"),
     [
         ("converters/formats/wire.py", "from converters.layers import Layer"),
-        ("converters/net.py", "import surgery"),
+        ("converters/net/__init__.py", "import surgery"),
         ("surgery/interp.py", "from reference import nets"),
         ("reference/nets.py", "def f():\n    from repro.data import Feed"),
         ("repro/data/voc.py", "import_module('repro.scoring.metrics')"),

@@ -161,6 +161,40 @@ def test_an_input_of_another_size():
         net(data=torch.zeros(2, 7))
 
 
+SMALL = """
+layer { name: 'conv' type: 'Convolution' bottom: 'data' top: 'conv' convolution_param { num_output: 2 kernel_size: 3 } }
+layer { name: 'top' type: 'TanH' bottom: 'conv' top: 'top' }
+layer { name: 'other' type: 'TanH' bottom: 'unfed' top: 'other' }
+"""
+
+
+@pytest.mark.parametrize("made", [False, True])
+def test_an_input_smaller_than_a_kernel(made):
+    net = converters.CaffeNet(SMALL)
+    if made:
+        net.forward_blobs({"data": torch.zeros(1, 3, 4, 4)}, ["top"])
+    with pytest.raises(converters.CaffeError, match=r"layer 'conv' \(Convolution\): bottom of 1x3x2x2: .*[Kk]ernel size"):
+        net.forward_blobs({"data": torch.zeros(1, 3, 2, 2)}, ["top"])
+
+
+def test_other_errors_of_a_forward_pass_stay_what_they_are():
+    net = converters.CaffeNet(SMALL)
+
+    def fail(error):
+        def hook(layer, bottoms):
+            raise error
+        return net.layers["top"].register_forward_pre_hook(hook)
+
+    for error in (torch.OutOfMemoryError("no room"), RuntimeError("of one's own")):
+        hook = fail(error)
+        with pytest.raises(RuntimeError) as caught:
+            net.forward_blobs({"data": torch.zeros(1, 3, 4, 4)}, ["top"])
+        assert caught.value is error
+        hook.remove()
+    with pytest.raises(RuntimeError, match="dtype|type"):  # not the shapes' fault
+        net.forward_blobs({"data": torch.zeros(1, 3, 4, 4, dtype=torch.float64)}, ["top"])
+
+
 # ---- the registry ----
 
 def test_a_layer_of_ones_own_once_for_each_type():

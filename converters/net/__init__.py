@@ -16,6 +16,7 @@ from converters.files import FilePath
 from converters.formats.blob import Blobs, dims_text
 from converters.layers import LEFT_OUT, REGISTRY, Layer
 from converters.layers.inputs import Input
+from converters.net.steps import Step, bottoms_text, let_relu_overwrite, needed_steps, unread
 from converters.phase import filter_net
 
 Tops = torch.Tensor | tuple[torch.Tensor, ...]  # what a layer's forward returns
@@ -28,16 +29,6 @@ class Learnable(NamedTuple):
     blob: torch.Tensor
     lr_mult: float
     decay_mult: float
-
-
-class Step(NamedTuple):
-    """One layer of a forward pass."""
-
-    layer: Layer
-    bottoms: tuple[str, ...]
-    tops: tuple[str, ...]
-    cut: frozenset[int]  # the places of the bottoms that get no gradient (propagate_down: false)
-    done: tuple[str, ...]  # the blobs that nobody needs after it
 
 
 class CopyReport(NamedTuple):
@@ -85,8 +76,9 @@ class CaffeNet(nn.Module):
         self._shared: dict[str, torch.Tensor] = {}
         for param in self.param.layer:
             self._add_layer(param, source)
-        self._find_outputs()
-        self._let_relu_overwrite()
+        named = {*self.inputs, *(top for param in self.param.layer for top in param.top)}
+        self.outputs.extend(name for name in unread(self.inputs, self.steps) if name in named)
+        let_relu_overwrite(self.steps)
         self.train(phase == "train")
         if all(self.input_shapes.values()):
             self.reshape()
@@ -142,24 +134,6 @@ class CaffeNet(nn.Module):
             self.inputs.append(blob)
             self.input_shapes[blob] = shape
 
-    def _find_outputs(self) -> None:
-        unused = dict.fromkeys(self.inputs)
-        for step in self.steps:
-            for bottom in step.bottoms:
-                unused.pop(bottom, None)
-            unused.update(dict.fromkeys(self._param_of[step.layer.layer_name].top))
-        self.outputs.extend(unused)
-
-    def _let_relu_overwrite(self) -> None:
-        """An in-place ReLU may reuse its bottom's memory where the bottom is fresh and nobody else reads it."""
-        fresh: dict[str, bool] = {}
-        for step in self.steps:
-            if step.layer.in_place and step.bottoms == step.tops and fresh.get(step.tops[0]):
-                step.layer.overwrite = True
-            for bottom in step.bottoms:
-                fresh[bottom] = False
-            fresh.update(dict.fromkeys(step.tops, step.layer.spares_top))
-
     # ---- parameters ----
 
     def reshape(self, **shapes: Sequence[int]) -> dict[str, tuple[int, ...]]:
@@ -173,9 +147,13 @@ class CaffeNet(nn.Module):
             raise CaffeError(f"net '{self.param.name}': no shape is declared for input {', '.join(unknown)}; give one")
         if wrong := [f"'{name}' has shape {dims_text(shape)}" for name, shape in shapes.items() if min(shape) < 0]:
             raise CaffeError(f"net '{self.param.name}': input {wrong[0]}; no axis is negative")
-        blobs = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+        return self._follow(self.steps, shapes)
+
+    def _follow(self, steps: Sequence[Step], shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
+        """The shapes of the inputs and of what `steps` make of them; the steps' parameter blobs are made."""
+        blobs = {name: torch.empty(tuple(shape), device="meta") for name, shape in shapes.items()}
         found = {name: tuple(blob.shape) for name, blob in blobs.items()}
-        for step in self.steps:
+        for step in steps:
             layer, bottoms = step.layer, [blobs[name] for name in step.bottoms]
             try:
                 self._make_blobs(layer, bottoms)
@@ -185,8 +163,9 @@ class CaffeNet(nn.Module):
             except CaffeError:
                 raise
             except (RuntimeError, TypeError, ValueError, IndexError, ArithmeticError) as error:
-                # Numbers in the description that nothing can be computed with.
-                raise layer.error(str(error).splitlines()[0]) from None
+                # Shapes, or numbers in the description, that nothing can be computed with.
+                shapes_text = " and ".join(dims_text(bottom.shape) for bottom in bottoms)
+                raise layer.error(f"{f'bottom of {shapes_text}: ' if bottoms else ''}{str(error).splitlines()[0]}") from None
             blobs.update(self._named(step, tops))
             found.update({name: tuple(blobs[name].shape) for name in step.tops})
         return found
@@ -325,12 +304,19 @@ class CaffeNet(nn.Module):
 
         Several layers may work in place on one blob: as in Caffe, its name stands for the last of them.
         """
-        blobs = {}
         needed, steps = self.route(names)
         for name in needed:
             if name not in inputs:
                 raise CaffeError(f"net '{self.param.name}': missing input '{name}'; this net needs {', '.join(needed)}")
-            blobs[name] = inputs[name]
+        try:
+            return self._run(steps, {name: inputs[name] for name in needed}, names)
+        except RuntimeError as error:
+            if type(error) is RuntimeError and ours(error):
+                # Followed without numbers, shapes that do not fit fail again, and the error names the layer.
+                self._follow(steps, {name: inputs[name].shape for name in needed})
+            raise
+
+    def _run(self, steps: Sequence[Step], blobs: dict[str, torch.Tensor], names: Sequence[str]) -> dict[str, torch.Tensor]:
         for step in steps:
             layer = step.layer
             values = [blobs[name].detach() if i in step.cut else blobs[name] for i, name in enumerate(step.bottoms)]
@@ -366,29 +352,22 @@ class CaffeNet(nn.Module):
         names = tuple(names)
         if names not in self._routes:
             known = set(self.inputs)
-            for step in self.steps:  # written out, as are a Step's fields below, for the torch.compile of older PyTorches
+            for step in self.steps:  # written out for the torch.compile of older PyTorches
                 known.update(step.tops)
             unknown = [name for name in names if name not in known]
             if unknown:
                 raise CaffeError(f"net '{self.param.name}' has no blob '{unknown[0]}'{instead(unknown[0], sorted(known))}")
-            needed, kept = set(names), []
-            for step in reversed(self.steps):
-                if needed.intersection(step.tops):
-                    # Going backwards, a blob that no later step has asked for can be forgotten after this one.
-                    done = tuple(name for name in {*step.bottoms, *step.tops} if name not in needed)
-                    needed.update(step.bottoms)
-                    kept.append(Step(step.layer, step.bottoms, step.tops, step.cut, done))
-            self._routes[names] = [name for name in self.inputs if name in needed], kept[::-1]
+            needed, steps = needed_steps(self.steps, names)
+            self._routes[names] = [name for name in self.inputs if name in needed], steps
         return self._routes[names]
 
 
-def bottoms_text(takes: inspect.Signature) -> str:
-    """The bottoms that a layer's forward takes: "1 bottom (bottom)", "2 to 3 bottoms (scores, labels, infogain)"."""
-    named = [one for one in takes.parameters.values() if one.kind is not one.VAR_POSITIONAL]
-    least, most = sum(one.default is one.empty for one in named), len(named)
-    count = f"at least {least}" if most < len(takes.parameters) else f"{least} to {most}" if least < most else f"{most}"
-    names = f" ({', '.join(one.name for one in named)})" if named else ""
-    return f"{count} bottom{'' if count == '1' else 's'}{names}"
+def ours(error: BaseException) -> bool:
+    """Does an error come from PyTorch or a layer of these packages, and not from a user's own layer or hook?"""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ("converters", "torch")
 
 
 def same_shape(source: Sequence[int], target: Sequence[int]) -> bool:
