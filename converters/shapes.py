@@ -31,6 +31,7 @@ def infer_shapes(net: NetParameter, input_size: Size | None = None) -> tuple[Caf
     input_size: (height, width) of every input with four axes; undeclared ones have three channels. Inputs that nothing
     takes, such as labels, are left out. Raises CaffeError where a shape is missing or does not fit.
     """
+    silenced = {bottom for layer in net.layer if layer.type == "Silence" for bottom in layer.bottom}
     net = inference_net(net)
     if input_size:
         for layer in net.layer:
@@ -39,6 +40,8 @@ def infer_shapes(net: NetParameter, input_size: Size | None = None) -> tuple[Caf
                     shape.dim[2:] = input_size
     with torch.device("meta"):
         caffe = CaffeNet(net)
+        if not silenced.union(caffe.inputs).issuperset(caffe.outputs):  # as CaffeNet's, of the net with its Silence layers
+            caffe.outputs[:] = [name for name in caffe.outputs if name not in silenced]
         taken = {bottom for param in caffe.param.layer for bottom in param.bottom}
         unused = {name: (1,) for name in caffe.inputs if name not in taken}
         shapes = {name: shape or (input_size and (1, 3, *input_size))

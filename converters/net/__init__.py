@@ -51,7 +51,8 @@ class CaffeNet(nn.Module):
     first forward pass. Raises CaffeError for a net that Caffe would refuse.
 
     Attributes: `param` the NetParameter of this phase, `layers` {name: Layer}, `inputs` and `outputs` lists of blob names,
-    `steps` the forward pass layer by layer, without inputs.
+    `steps` the forward pass layer by layer, without inputs. Outputs are the blobs that no layer reads, or those that only
+    Silence layers read in a net that makes no others.
     """
 
     def __init__(self, net: NetParameter | FilePath, phase: str = "test", level: int | None = None,
@@ -76,8 +77,7 @@ class CaffeNet(nn.Module):
         self._shared: dict[str, torch.Tensor] = {}
         for param in self.param.layer:
             self._add_layer(param, source)
-        named = {*self.inputs, *(top for param in self.param.layer for top in param.top)}
-        self.outputs.extend(name for name in unread(self.inputs, self.steps) if name in named)
+        self._find_outputs()
         let_relu_overwrite(self.steps)
         self.train(phase == "train")
         if all(self.input_shapes.values()):
@@ -133,6 +133,13 @@ class CaffeNet(nn.Module):
         if blob not in self.inputs:
             self.inputs.append(blob)
             self.input_shapes[blob] = shape
+
+    def _find_outputs(self) -> None:
+        outputs, silenced = unread(self.inputs, self.steps)
+        named = {top for param in self.param.layer for top in param.top}
+        self.outputs.extend(name for name in outputs if name in named or name in self.inputs)
+        if set(self.inputs).issuperset(outputs):  # what is left is what users of such a net read
+            self.outputs.extend(name for name in silenced if name not in self.inputs)
 
     # ---- parameters ----
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from converters.layers import Layer
+from converters.layers.arrangement import Silence
 
 
 class Step(NamedTuple):
@@ -17,14 +18,19 @@ class Step(NamedTuple):
     done: tuple[str, ...]  # the blobs that nobody needs after it
 
 
-def unread(inputs: Iterable[str], steps: Iterable[Step]) -> list[str]:
-    """The blobs that no layer reads, in the order in which they are made: a net's outputs (Net::Init)."""
-    found = dict.fromkeys(inputs)
+def unread(inputs: Iterable[str], steps: Iterable[Step]) -> tuple[list[str], list[str]]:
+    """The blobs that no layer reads, a net's outputs (Net::Init), and those that only Silence reads; in the steps' order."""
+    found, silenced = dict.fromkeys(inputs), dict[str, None]()
     for step in steps:
         for bottom in step.bottoms:
+            if isinstance(step.layer, Silence) and bottom in found:
+                silenced[bottom] = None
+            elif not isinstance(step.layer, Silence):
+                silenced.pop(bottom, None)
             found.pop(bottom, None)
-        found.update(dict.fromkeys(step.tops))
-    return list(found)
+        for top in step.tops:
+            found[top] = None
+    return list(found), list(silenced)
 
 
 def let_relu_overwrite(steps: Iterable[Step]) -> None:

@@ -9,6 +9,7 @@ import torch
 import converters
 from converters.layers import LEFT_OUT, REGISTRY
 from converters.pytorch.weights import TYPES
+from converters.shapes import infer_shapes
 
 DATA = "layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: 2 dim: 6 } } }\n"
 SHARED = """
@@ -96,6 +97,33 @@ def test_stages_and_levels():
     assert converters.CaffeNet(text).outputs == ["deploy", "deep"]
     assert converters.CaffeNet(text, stages=["extra"], level=0).outputs == ["deploy", "extra"]
     assert converters.CaffeNet(text, phase="train", stages=["extra"]).outputs == ["deploy", "deep", "train"]
+
+
+# ---- outputs ----
+
+SILENCED = DATA + """
+layer { name: 'ab' type: 'TanH' bottom: 'data' top: 'ab' }
+layer { name: 'quiet' type: 'Silence' bottom: 'ab' }
+"""
+
+
+def test_what_is_silenced_is_the_output_of_a_net_that_has_no_other():
+    net = converters.CaffeNet(SILENCED)  # so the nets of "Colorful Image Colorization" end
+    assert net.outputs == ["ab"]
+    assert torch.equal(net(data=torch.ones(2, 6))["ab"], torch.ones(2, 6).tanh())
+
+
+@pytest.mark.parametrize(("more", "outputs"), [
+    ("layer { name: 'e' type: 'TanH' bottom: 'ab' top: 'e' }", ["e"]),
+    ("layer { name: 'e' type: 'TanH' bottom: 'data' top: 'e' }", ["e"]),
+    ("layer { name: 'e' type: 'TanH' bottom: 'ab' top: 'e' } layer { name: 'q' type: 'Silence' bottom: 'e' }", ["e"]),
+    ("layer { name: 'l' type: 'Input' top: 'l' } layer { name: 'q' type: 'Silence' bottom: 'l' }", ["ab"]),
+    ("layer { name: 'l' type: 'Input' top: 'l' }", ["l", "ab"]),
+])
+def test_what_is_silenced_beside_others(more, outputs):
+    assert converters.CaffeNet(SILENCED + more).outputs == outputs
+    caffe, shapes = infer_shapes(converters.read_prototxt(SILENCED + more))
+    assert [name for name in caffe.outputs if name in shapes] == [name for name in outputs if name != "l"]
 
 
 # ---- errors ----

@@ -134,3 +134,12 @@ def test_what_cannot_be_written_is_said():
         module_source(net)
     with pytest.raises(converters.CaffeError, match="layer 'find' .ArgMax.: cannot be written"):
         module_source(net, input_size=(8, 8))
+
+
+def test_what_is_silenced_is_written_as_the_output():
+    net = converters.read_prototxt("""
+        layer { name: 'data' type: 'Input' top: 'data' input_param { shape { dim: 2 } } }
+        layer { name: 'ab' type: 'TanH' bottom: 'data' top: 'ab' }
+        layer { name: 'quiet' type: 'Silence' bottom: 'ab' }""")
+    outputs = build_module(module_source(net))["Module"]()(torch.ones(2))
+    assert list(outputs) == ["ab"] and torch.equal(outputs["ab"], torch.ones(2).tanh())
