@@ -23,6 +23,7 @@ class Concat(Layer):
         concat = param.concat_param
         self.axis = concat.concat_dim if concat.HasField("concat_dim") else concat.axis
         self.pixels = along_axis(self.axis)
+        self.shares = len(param.bottom) == 1
 
     def forward(self, *bottoms: Tensor) -> Tensor:
         axis = canonical_axis(self.axis, bottoms[0].ndim, self)
@@ -51,6 +52,7 @@ class Slice(Layer):
         self.axis = slices.slice_dim if slices.HasField("slice_dim") else slices.axis
         self.pixels = along_axis(self.axis)
         self.points, self.tops = list(slices.slice_point), len(param.top)
+        self.shares = self.tops == 1
         if self.points and len(self.points) != self.tops - 1:
             raise self.error(f"{len(self.points)} slice_points for {self.tops} tops: there must be one less than tops")
 
@@ -115,6 +117,7 @@ class Split(Layer):
     """Every top is the bottom (split_layer.cpp)."""
 
     pixels = SAME
+    shares = True
 
     def __init__(self, param: LayerParameter):
         super().__init__(param)
@@ -141,6 +144,8 @@ class Silence(Layer):
 class Flatten(Layer):
     """The axes from `axis` to `end_axis`, both counted in, as one (flatten_layer.cpp)."""
 
+    shares = True
+
     def __init__(self, param: LayerParameter):
         super().__init__(param)
         self.axis, self.end_axis = param.flatten_param.axis, param.flatten_param.end_axis
@@ -165,6 +170,8 @@ class Reshape(Layer):
 
     Of `shape`, which replaces num_axes axes from `axis` on, 0 copies the bottom's axis and one -1 is inferred.
     """
+
+    shares = True
 
     def __init__(self, param: LayerParameter):
         super().__init__(param)

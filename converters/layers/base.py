@@ -77,6 +77,7 @@ class Layer(nn.Module):
     in_place = False  # True where the top may overwrite the bottom
     overwrite = False  # set by the net where it is to
     spares_top = False  # True where the gradient does not need the top, which a layer in place may then overwrite
+    shares = False  # True where the tops are the bottom's memory (ShareData): what a layer in place writes shows in both
     mapped_bottoms: int | None = None  # how many bottoms, from the first, `pixels` speaks of; None: all. Others lend a size
     type: str  # type: ignore[assignment]  # Caffe's; a Module's own `type` casts
     # The parameter blobs, where a layer has them.

@@ -16,7 +16,7 @@ from converters.files import FilePath
 from converters.formats.blob import Blobs, dims_text
 from converters.layers import LEFT_OUT, REGISTRY, Layer
 from converters.layers.inputs import Input
-from converters.net.steps import Step, bottoms_text, let_relu_overwrite, needed_steps, unread
+from converters.net.steps import Step, bottoms_text, find_written, let_relu_overwrite, needed_steps, overwritten, unread
 from converters.phase import filter_net
 
 Tops = torch.Tensor | tuple[torch.Tensor, ...]  # what a layer's forward returns
@@ -78,6 +78,7 @@ class CaffeNet(nn.Module):
         for param in self.param.layer:
             self._add_layer(param, source)
         self._find_outputs()
+        self.steps[:] = find_written(self.steps)
         let_relu_overwrite(self.steps)
         self.train(phase == "train")
         if all(self.input_shapes.values()):
@@ -108,7 +109,7 @@ class CaffeNet(nn.Module):
             # A loss that names no top has one all the same, which no layer can take (AutoTopBlobs).
             tops = tuple(param.top) or ((f"{param.name} (automatic)",) if layer.loss_weight else ())
             cut = frozenset(i for i, propagate in enumerate(param.propagate_down) if not propagate)
-            self.steps.append(Step(layer, tuple(param.bottom), tops, cut, ()))
+            self.steps.append(Step(layer, tuple(param.bottom), tops, cut, (), ()))
             if len(param.loss_weight) not in (0, len(tops)):
                 raise layer.error(f"{counted(len(param.loss_weight), 'loss_weight')} for {counted(len(tops), 'top')}: "
                                   "give none, or one for each")
@@ -309,7 +310,9 @@ class CaffeNet(nn.Module):
     def forward_blobs(self, inputs: Mapping[str, torch.Tensor], names: Sequence[str]) -> dict[str, torch.Tensor]:
         """{name: tensor} for any blobs of the net; only the layers that they need are computed.
 
-        Several layers may work in place on one blob: as in Caffe, its name stands for the last of them.
+        Several layers may work in place on one blob: as in Caffe, its name stands for the last of them. What they write also
+        shows in the blobs that share its memory, for Flatten, Reshape, Split, a Concat of one bottom and a Slice of one top
+        copy nothing: layers that run later read it there.
         """
         needed, steps = self.route(names)
         for name in needed:
@@ -334,6 +337,8 @@ class CaffeNet(nn.Module):
             else:
                 tops = layer(*values)
             blobs.update(self._named(step, tops))
+            for name, top in step.written:
+                blobs[name] = overwritten(blobs[name], blobs[top])
             for name in step.done:
                 del blobs[name]
         return {name: blobs[name] for name in names}

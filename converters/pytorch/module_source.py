@@ -88,6 +88,7 @@ def module_source(net: NetParameter, input_size: Size | None = None, outputs: It
     lines: list[tuple[str, str]] = []
     shared: dict[int, str] = {}
     used: list[str] = []
+    written = {step.layer: step.written for step in caffe.route(outputs)[1]}
     for step in caffe.steps:
         param = params[step.layer.layer_name]
         own = f"self.{layer_names.get(param.name, '')}"
@@ -103,6 +104,8 @@ def module_source(net: NetParameter, input_size: Size | None = None, outputs: It
                 made.append(f"{own}.{name} = {shared[id(blob)]}")
         for top, expression in zip(step.tops, expressions, strict=True):
             _assign(lines, blob_names[top], expression, in_place=top in step.bottoms)
+        for name, top in written.get(step.layer, ()):  # blobs in whose memory the layer has written
+            lines.append((blob_names[name], f"{blob_names[top]}.view_as({blob_names[name]})"))
     body = [wrapped(line) for line in (*made, *(f"{top} = {expression}" for top, expression in lines))]
     cls = class_name(net.name)
     title = re.sub(r"[^\w .,()+-]", "_", net.name) or cls

@@ -37,6 +37,9 @@ class Graph:
             if isinstance(step.layer, UNCHANGED):
                 current.update(dict.fromkeys(step.tops, bottoms[0]))
                 continue
+            if step.written:
+                raise Unsupported(f"what layer '{step.layer.layer_name}' ({step.layer.type}) writes in place is read as "
+                                  f"'{step.written[0][0]}', too")
             if len(step.tops) != 1:
                 raise Unsupported(f"layer '{step.layer.layer_name}' ({step.layer.type}) has {len(step.tops)} tops")
             self.operations.append(operation(step.layer, bottoms, count))
