@@ -128,6 +128,7 @@ class AbsVal(Layer):
     """The absolute value; its gradient at zero is zero (absval_layer.cpp)."""
 
     pixels = SAME
+    apart = True
 
     def forward(self, bottom: Tensor) -> Tensor:
         return bottom.abs()
@@ -177,9 +178,13 @@ class Clip(Layer):
         self.min, self.max = param.clip_param.min, param.clip_param.max
 
     def forward(self, bottom: Tensor) -> Tensor:
+        if self.min > self.max:  # torch.clamp would give max
+            return bottom.clamp(max=self.max).clamp(min=self.min)
         return bottom.clamp(self.min, self.max)
 
     def source(self, step: LayerSource) -> str:
+        if self.min > self.max:
+            step.refuse(f"min {number(self.min)} is above max {number(self.max)}")
         return f"{step.bottom}.clamp({number(self.min)}, {number(self.max)})"
 
 
@@ -248,12 +253,14 @@ class Power(Layer):
         self.power, self.scale, self.shift = power.power, power.scale, power.shift
 
     def forward(self, bottom: Tensor) -> Tensor:
-        if self.power == 0:
-            return torch.ones_like(bottom)  # whatever the bottom, even zero
+        if self.power * self.scale == 0:  # whatever the bottom, even infinite
+            return torch.full_like(bottom, self.shift).pow(self.power)
         top = bottom * self.scale + self.shift
         return top if self.power == 1 else top**self.power
 
     def source(self, step: LayerSource) -> str:
+        if self.power * self.scale == 0:
+            return f"torch.full_like({step.bottom}, {number(self.shift)}) ** {number(self.power)}"
         inner = f"{number(self.shift)} + {number(self.scale)} * {step.bottom}"
         return f"({inner}) ** {number(self.power)}" if self.power != 1 else inner
 
@@ -263,7 +270,7 @@ class Dropout(Layer):
     """In training, zeroes each number with probability dropout_ratio and divides the others by 1 - dropout_ratio
     (dropout_layer.cpp).
 
-    Element by element, also on feature maps.
+    Element by element, also on feature maps. A ratio of 0 leaves all, one of 1 nothing to train with.
     """
 
     pixels = SAME
@@ -271,10 +278,12 @@ class Dropout(Layer):
     def __init__(self, param: LayerParameter):
         super().__init__(param)
         self.ratio = param.dropout_param.dropout_ratio
-        if not 0 < self.ratio < 1:
-            raise self.error(f"dropout_ratio {self.ratio} must lie between 0 and 1")
+        if not 0 <= self.ratio <= 1:
+            raise self.error(f"dropout_ratio {self.ratio:g} must be from 0 to 1")
 
     def forward(self, bottom: Tensor) -> Tensor:
+        if self.ratio == 1 and self.training:  # Caffe's top is NaN: nothing, times 1 / (1 - 1)
+            raise self.error("dropout_ratio 1 leaves nothing to train with; give a smaller one")
         return F.dropout(bottom, self.ratio, self.training)
 
     def source(self, step: LayerSource) -> str:

@@ -15,7 +15,10 @@ from converters.layers.sources import LayerSource, number
 
 @layer("Eltwise")
 class Eltwise(Layer):
-    """Sum (with a coefficient for each bottom), product or maximum of equal-shaped bottoms (eltwise_layer.cpp)."""
+    """Sum (with a coefficient for each bottom), product or maximum of equal-shaped bottoms (eltwise_layer.cpp).
+
+    A maximum takes coefficients, but does not heed them; a product refuses them.
+    """
 
     pixels = SAME
 
@@ -25,8 +28,10 @@ class Eltwise(Layer):
         self.operation, self.coeff = eltwise.operation, list(eltwise.coeff)
         if len(param.bottom) < 2:
             raise self.error("needs at least two bottoms")
-        if self.coeff and (len(self.coeff) != len(param.bottom) or self.operation != EltwiseParameter.SUM):
-            raise self.error("coeff needs one number for each bottom, and only with SUM")
+        if self.coeff and len(self.coeff) != len(param.bottom):
+            raise self.error(f"needs one coeff for each bottom, not {len(self.coeff)} for {len(param.bottom)} bottoms")
+        if self.coeff and self.operation == EltwiseParameter.PROD:
+            raise self.error("coeff goes with SUM, not with PROD")
 
     def top_shape(self, *bottoms: Shape) -> Shape | None:
         return bottoms[0] if len(set(bottoms)) == 1 else None
@@ -66,6 +71,8 @@ def aligned(operand: Tensor, bottom: Tensor, axis: int, layer: Layer) -> Tensor:
 
 def covered(bottom: Shape, axis: int, num_axes: int, layer: Layer) -> Shape:
     """The shape of a learned operand that covers `num_axes` axes of the bottom from `axis` on; -1 is all of them."""
+    if num_axes < -1:
+        raise layer.error(f"num_axes {num_axes} must be -1, for all, or more")
     if num_axes == 0:
         return ()
     axis = canonical_axis(axis, len(bottom), layer)

@@ -21,6 +21,8 @@ class Concat(Layer):
     def __init__(self, param: LayerParameter):
         super().__init__(param)
         concat = param.concat_param
+        if concat.HasField("axis") and concat.HasField("concat_dim"):
+            raise self.error("give axis or concat_dim, not both")
         self.axis = concat.concat_dim if concat.HasField("concat_dim") else concat.axis
         self.pixels = along_axis(self.axis)
         self.shares = len(param.bottom) == 1
@@ -63,7 +65,8 @@ class Slice(Layer):
             raise self.error(f"axis {axis} of {size} does not divide into {self.tops} tops; give slice_points")
         points = self.points or [size // self.tops * i for i in range(1, self.tops)]
         ends = [0, *points, size]
-        if any(end <= start for start, end in zip(ends, ends[1:], strict=False)):
+        # Caffe lets the last slice be empty.
+        if self.tops > size or any(end <= start for start, end in zip(ends, points, strict=False)) or ends[-2] > size:
             raise self.error(f"slice_points {points} must rise and lie inside axis {axis} of {size}")
         tops = tuple(bottom.narrow(axis, start, end - start) for start, end in zip(ends, ends[1:], strict=False))
         return tops if self.tops > 1 else bottom
@@ -86,6 +89,9 @@ class Crop(Layer):
 
     def forward(self, bottom: Tensor, reference: Tensor) -> Tensor:
         axis = canonical_axis(self.axis, bottom.ndim, self)
+        if reference.ndim != bottom.ndim:
+            raise self.error(f"needs a second bottom with as many axes as the first: {dims_text(bottom.shape)} and "
+                             f"{dims_text(reference.shape)}")
         cropped = range(axis, bottom.ndim)
         if len(self.offset) not in (0, 1, len(cropped)):
             raise self.error(f"{len(self.offset)} offsets for {len(cropped)} cropped axes: give none, one, or one for each")
@@ -118,6 +124,7 @@ class Split(Layer):
 
     pixels = SAME
     shares = True
+    apart = True
 
     def __init__(self, param: LayerParameter):
         super().__init__(param)
@@ -145,6 +152,7 @@ class Flatten(Layer):
     """The axes from `axis` to `end_axis`, both counted in, as one (flatten_layer.cpp)."""
 
     shares = True
+    apart = True
 
     def __init__(self, param: LayerParameter):
         super().__init__(param)
@@ -172,6 +180,7 @@ class Reshape(Layer):
     """
 
     shares = True
+    apart = True
 
     def __init__(self, param: LayerParameter):
         super().__init__(param)
@@ -238,9 +247,10 @@ class Filter(Layer):
 
     def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
         *items, selector = bottoms
-        if not items or any(bottom.shape[0] != selector.numel() for bottom in items):
+        one_each = selector.shape[:1].numel() == selector.numel()
+        if not items or not one_each or any(bottom.shape[:1] != selector.shape[:1] for bottom in items):
             raise self.error(f"a selector of shape {dims_text(selector.shape)} for bottoms of shape "
-                             f"{', '.join(str(tuple(bottom.shape)) for bottom in items)}: it needs one number an item")
+                             f"{', '.join(dims_text(bottom.shape) for bottom in items)}: it needs one number for each item")
         if not selector.is_meta:
             chosen = selector.flatten().nonzero().squeeze(1)
             items = [bottom.index_select(0, chosen) for bottom in items]

@@ -76,6 +76,7 @@ class Layer(nn.Module):
     scores = False  # True where, as a loss does, it scores or stores what the net computes: inference leaves it out
     in_place = False  # True where the top may overwrite the bottom
     overwrite = False  # set by the net where it is to
+    apart = False  # True where Caffe refuses a top that takes the bottom's place
     spares_top = False  # True where the gradient does not need the top, which a layer in place may then overwrite
     shares = False  # True where the tops are the bottom's memory (ShareData): what a layer in place writes shows in both
     mapped_bottoms: int | None = None  # how many bottoms, from the first, `pixels` speaks of; None: all. Others lend a size
@@ -90,6 +91,8 @@ class Layer(nn.Module):
         self.type = param.type
         self.own_shapes: dict[str, tuple[int, ...]] = {}  # of the blobs that are another layer's in another shape
         self.frozen = {index for index, spec in enumerate(param.param) if spec.lr_mult == 0}
+        if self.apart and set(param.bottom) & set(param.top):
+            raise self.error("cannot be in place; give its top another name")
 
     @property
     def pixels(self) -> Pixels | None:

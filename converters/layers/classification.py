@@ -28,7 +28,7 @@ class ArgMax(Layer):
         if self.axis is not None:
             values, places = self._largest(bottom, canonical_axis(self.axis, bottom.ndim, self))
             return values if self.out_max_val else places
-        values, places = self._largest(bottom.flatten(1), 1)
+        values, places = self._largest(bottom.reshape(len(bottom), -1), 1)
         top = torch.stack([places, values], 1) if self.out_max_val else places.unsqueeze(1)
         return top.reshape(*top.shape, *[1] * (bottom.ndim - 3))
 

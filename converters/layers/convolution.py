@@ -59,6 +59,11 @@ class _Windowed(Layer):
                 raise self.error(f"{len(values)} numbers for a bottom of {axes} spatial axes")
         return [values * axes if len(values) == 1 else values for values in self._window]
 
+    def reached(self, batch: Tensor, axes: int) -> Tensor:
+        """`batch` with zeros after its last `axes` axes where the only window of an axis hangs over the end."""
+        beyond = [overhang(*numbers) for numbers in zip(batch.shape[-axes:], *self.along(axes), strict=True)]
+        return F.pad(batch, [count for over in reversed(beyond) for count in (0, over)]) if any(beyond) else batch
+
     def spatial_axes(self, bottom: Shape) -> tuple[int, int]:
         """(axis of the channels, number of spatial axes after it) for a bottom of this shape."""
         axis = canonical_axis(self.axis, len(bottom), self)
@@ -99,6 +104,8 @@ class _Convolution(_Windowed):
         return *bottom[:axis], self.num_output, *size
 
     def forward(self, *bottoms: Tensor) -> Tensor | tuple[Tensor, ...]:
+        if any(bottom.shape != bottoms[0].shape for bottom in bottoms):
+            raise self.error(f"bottoms differ in shape: {', '.join([dims_text(bottom.shape) for bottom in bottoms])}")
         tops = tuple([self._convolve(bottom) for bottom in bottoms])  # older torch.compile knows no generator here
         return tops if len(tops) > 1 else tops[0]
 
@@ -117,6 +124,8 @@ class _Convolution(_Windowed):
         shape = step.shapes[0]
         if len(shape) != 4 or self.axis != 1:
             step.refuse("only convolutions over two spatial axes are written")
+        if not self.transposed and any(overhang(*numbers) for numbers in zip(shape[2:], *self.along(2), strict=True)):
+            step.refuse("its kernel is larger than the padded image")
         kernel, stride, pad, dilation = map(pair, self.along(2))
         more = keywords(stride=(stride, "1"), padding=(pad, "0"), dilation=(dilation, "1"), groups=(self.group, 1),
                         bias=("bias" in self.blob_names, True))
@@ -149,10 +158,11 @@ class Convolution(_Convolution):
 
     @staticmethod
     def top_size(size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
-        return (size + 2 * pad - dilation * (kernel - 1) - 1) // stride + 1
+        return windows_along(size, kernel, stride, pad, dilation)
 
     def compute(self, function: Callable[..., Tensor], batch: Tensor, bias: Tensor | None, stride: Along, pad: Along,
                 dilation: Along) -> Tensor:
+        batch = self.reached(batch, len(stride))
         if self.training and function is F.conv2d and self.group == 1:
             window = batch.shape[2:], self.weight.shape[2:], stride, pad, dilation
             size = [self.top_size(*numbers) for numbers in zip(*window, strict=True)]
@@ -209,7 +219,23 @@ class Im2col(_Windowed):
         if axes != 2:
             raise self.error(f"needs two spatial axes after the channels (axis {axis}), got shape {dims_text(bottom.shape)}")
         kernel, stride, pad, dilation = self.along(axes)
-        size = [(bottom.shape[axis + 1 + i] + 2 * pad[i] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
-                for i in range(axes)]
-        columns = F.unfold(bottom.reshape(-1, *bottom.shape[axis:]), kernel, dilation, pad, stride)
+        settings = zip(bottom.shape[axis + 1:], kernel, stride, pad, dilation, strict=True)
+        size = [windows_along(*window) for window in settings]
+        batch = self.reached(bottom.reshape(-1, *bottom.shape[axis:]), axes)
+        columns = F.unfold(batch, kernel, dilation, pad, stride)
         return columns.reshape(*bottom.shape[:axis], columns.shape[1], *size)
+
+
+def windows_along(size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
+    """How many windows there are along an axis (conv_layer.cpp, compute_output_shape).
+
+    C's division rounds towards zero, so a kernel that is larger than the padded image by less than `stride` has one.
+    """
+    span = size + 2 * pad - dilation * (kernel - 1) - 1
+    return (span // stride if span >= 0 else -(-span // stride)) + 1
+
+
+def overhang(size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
+    """By how many pixels such a window hangs over the end; Caffe reads zeros there."""
+    span = size + 2 * pad - dilation * (kernel - 1) - 1
+    return -span if -stride < span < 0 else 0

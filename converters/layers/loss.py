@@ -62,15 +62,20 @@ def at_least(values: Tensor, limit: float) -> Tensor:
 
 class _Loss(Layer):
     loss_weight = 1.0
+    ignores = True  # whether Caffe's layer knows ignore_label
 
     def __init__(self, param: LayerParameter):
         super().__init__(param)
         self.tops = len(param.top)
-        self.ignore = param.loss_param.ignore_label if param.loss_param.HasField("ignore_label") else None
+        given = self.ignores and param.loss_param.HasField("ignore_label")
+        self.ignore = param.loss_param.ignore_label if given else None
 
     def targets(self, labels: Tensor, scores: Tensor, axis: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """(labels along `axis` of the scores, ignored ones 0; where they are ignored or None; how many are not, or None)."""
         shape, labels = scores.shape, labels.detach()
+        if shape[:1] != labels.shape[:1]:
+            raise self.error(f"needs as many items of labels as of scores: scores are {dims_text(shape)}, labels "
+                             f"{dims_text(labels.shape)}")
         if labels.numel() != scores.numel() // shape[axis]:
             raise self.error(f"{labels.numel()} labels for {scores.numel() // shape[axis]} predictions: scores are "
                              f"{dims_text(shape)}, labels {dims_text(labels.shape)}")
@@ -150,11 +155,13 @@ class InfogainLoss(_Loss):
 class MultinomialLogisticLoss(_Loss):
     """Minus the mean logarithm of the probability of each item's label (multinomial_logistic_loss_layer.cpp).
 
-    Bottoms: probabilities (N, C) and labels (N,).
+    Bottoms: probabilities (N, C) and labels (N,). It knows no ignore_label.
     """
 
+    ignores = False
+
     def forward(self, probabilities: Tensor, labels: Tensor) -> Tensor:
-        rows = probabilities.flatten(1)
+        rows = probabilities.reshape(len(probabilities), -1)
         picked = rows.gather(1, self.targets(labels, rows, 1)[0])
         # Caffe's gradient is 1 / max(p, limit), below the limit too.
         return -at_least(picked, LOG_THRESHOLD).log().sum() / len(rows)
@@ -172,14 +179,19 @@ class EuclideanLoss(_Loss):
 
 @layer("HingeLoss")
 class HingeLoss(_Loss):
-    """The mean over the items of the summed one-against-all hinge losses, norm L1 or squared, L2 (hinge_loss_layer.cpp)."""
+    """The mean over the items of the summed one-against-all hinge losses, norm L1 or squared, L2 (hinge_loss_layer.cpp).
+
+    It knows no ignore_label.
+    """
+
+    ignores = False
 
     def __init__(self, param: LayerParameter):
         super().__init__(param)
         self.squared = param.hinge_loss_param.norm == HingeLossParameter.L2
 
     def forward(self, scores: Tensor, labels: Tensor) -> Tensor:
-        rows = scores.flatten(1)
+        rows = scores.reshape(len(scores), -1)
         sign = torch.ones_like(rows).scatter(1, self.targets(labels, rows, 1)[0], -1)
         margins = F.relu(1 + sign * rows)
         return (margins.square() if self.squared else margins).sum() / len(rows)

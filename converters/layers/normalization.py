@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from converters.caffe_pb2 import LayerParameter, LRNParameter
+from converters.formats.blob import dims_text
 from converters.layers.base import Layer, Shape, layer, root
 from converters.layers.pixels import ALIGNED, SAME, Pixels, windows
 from converters.layers.sources import LayerSource, helper, number
@@ -38,6 +39,8 @@ class LRN(Layer):
             self.pixels = windows((self.size,) * 2, (1, 1), (self.size // 2,) * 2)
 
     def forward(self, bottom: Tensor) -> Tensor:
+        if bottom.ndim != 4:
+            raise self.error(f"needs a bottom of 4 axes (N, C, H, W), got shape {dims_text(bottom.shape)}")
         squares, side = bottom * bottom, self.size // 2
         if self.within:
             return bottom * (1 + self.alpha * F.avg_pool2d(squares, self.size, 1, side)) ** -self.beta
@@ -79,8 +82,9 @@ class BatchNorm(Layer):
             self.pixels = ALIGNED
 
     def blob_shapes(self, bottom: Shape) -> tuple[Shape, ...]:
-        channels = bottom[1] if len(bottom) > 1 else 1
-        return (channels,), (channels,), (1,)
+        if len(bottom) < 2:
+            raise self.error(f"needs a bottom of at least 2 axes (N, C, ...), got shape {dims_text(bottom)}")
+        return (bottom[1],), (bottom[1],), (1,)
 
     def forward(self, bottom: Tensor) -> Tensor:
         rows = bottom.reshape(bottom.shape[0], self.running_mean.numel(), -1)
@@ -110,7 +114,8 @@ class BatchNorm(Layer):
 class MVN(Layer):
     """Each channel of each item, or with across_channels each item, to mean zero and variance one (mvn_layer.cpp).
 
-    Unlike BatchNorm it divides by the standard deviation plus eps. The gradient is Caffe's, finite where all is equal.
+    Unlike BatchNorm it divides by the standard deviation plus eps. The gradient is Caffe's, finite where all is equal. The
+    top has 4 axes; those that the bottom lacks are ones.
     """
 
     pixels = ALIGNED  # each pixel is computed from the whole image
@@ -121,7 +126,10 @@ class MVN(Layer):
         self.normalize_variance, self.across, self.eps = mvn.normalize_variance, mvn.across_channels, mvn.eps
 
     def forward(self, bottom: Tensor) -> Tensor:
-        rows = bottom.flatten(1) if self.across else bottom.reshape(*bottom.shape[:2], -1)
+        if bottom.ndim > 4:
+            raise self.error(f"needs a bottom of at most 4 axes, got shape {dims_text(bottom.shape)}")
+        bottom = bottom.reshape(*bottom.shape, *[1] * (4 - bottom.ndim))
+        rows = bottom.flatten(1 if self.across else 2)
         top = rows - rows.mean(-1, keepdim=True)
         if self.normalize_variance:
             top = top / (root(top.square().mean(-1, keepdim=True), self.eps) + self.eps)

@@ -30,9 +30,9 @@ class Pooling(Layer):
         pool = param.pooling_param
         self.method, self.floor, self.tops = pool.pool, pool.round_mode == PoolingParameter.FLOOR, len(param.top)
         self.is_global = pool.global_pooling
-        self.pad = _pair(pool, "pad")
-        self.stride = _pair(pool, "stride")
-        self.kernel = _pair(pool, "kernel")
+        self.pad = _pair(pool, "pad", self)
+        self.stride = _pair(pool, "stride", self)
+        self.kernel = _pair(pool, "kernel", self)
         if self.is_global and (any(self.kernel) or any(self.pad) or self.stride != (1, 1)):
             raise self.error("global_pooling takes no kernel_size, pad or stride")
         if not self.is_global and (0 in self.kernel or 0 in self.stride):
@@ -164,7 +164,13 @@ def _divided_up(size: int, by: int) -> int:
     return -(-size // by)
 
 
-def _pair(param: PoolingParameter, name: str) -> Pair:
-    if param.HasField(f"{name}_h") or param.HasField(f"{name}_w"):
-        return getattr(param, f"{name}_h"), getattr(param, f"{name}_w")
-    return (getattr(param, "kernel_size" if name == "kernel" else name),) * 2
+def _pair(param: PoolingParameter, name: str, layer: Layer) -> Pair:
+    square, sides = "kernel_size" if name == "kernel" else name, (f"{name}_h", f"{name}_w")
+    given = [param.HasField(side) for side in sides]
+    if not any(given):
+        return (getattr(param, square),) * 2
+    if param.HasField(square):
+        raise layer.error(f"give {square}, or {' and '.join(sides)}, not both")
+    if not all(given):
+        raise layer.error(f"give both {' and '.join(sides)}")
+    return getattr(param, sides[0]), getattr(param, sides[1])
