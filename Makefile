@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/.installed
 # opencv and onnx are large, and only some tests need them: .ci/run adds them, others skip those tests.
 EXTRAS ?= dev
 
-.PHONY: install peers test quick test-lowest opencv5 fuzz lint docs layer-table architecture screenshots dist reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s miniature-classifier miniature-table paper proto clean
+.PHONY: install peers test quick test-lowest opencv5 fuzz fuzz-nets lint docs layer-table architecture screenshots dist reproduce-fcn32s reproduce-fcn16s reproduce-fcn8s miniature-classifier miniature-table paper proto clean
 .DEFAULT_GOAL := install
 
 install: $(INSTALLED)
@@ -55,6 +55,12 @@ SECONDS ?= 60
 fuzz: $(INSTALLED)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[fuzz]'
 	for reader in $(FUZZ); do $(BIN)/python tests/fuzz/fuzz_readers.py $$reader -max_total_time=$(SECONDS) || exit 1; done
+
+# Random small nets, from SEED on, computed in several ways: the generated source, the fast path, ONNX and OpenCV.
+SEED ?= 0
+fuzz-nets: $(INSTALLED)
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[onnx,opencv]'
+	PYTHONPATH=tests $(BIN)/python -m fuzz.fuzz_nets --seconds $(SECONDS) --seed $(SEED) $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
