@@ -23,6 +23,8 @@ class ReLU(Layer):
     def __init__(self, param: LayerParameter):
         super().__init__(param)
         self.negative_slope = param.relu_param.negative_slope
+        if self.negative_slope < 0:  # the top's sign is not the bottom's
+            self.refuse_training_in_place()
 
     def forward(self, bottom: Tensor) -> Tensor:
         if self.negative_slope:
@@ -72,6 +74,8 @@ class ELU(Layer):
     def __init__(self, param: LayerParameter):
         super().__init__(param)
         self.alpha = param.elu_param.alpha
+        if self.alpha < 0:  # the top's sign is not the bottom's
+            self.refuse_training_in_place()
 
     def forward(self, bottom: Tensor) -> Tensor:
         return F.elu(bottom, self.alpha)
@@ -143,6 +147,10 @@ class BNLL(Layer):
 
     pixels = SAME
 
+    def __init__(self, param: LayerParameter):
+        super().__init__(param)
+        self.refuse_training_in_place()
+
     def forward(self, bottom: Tensor) -> Tensor:
         return F.softplus(bottom, threshold=50)  # beyond it, Caffe's gradient is one
 
@@ -176,6 +184,7 @@ class Clip(Layer):
     def __init__(self, param: LayerParameter):
         super().__init__(param)
         self.min, self.max = param.clip_param.min, param.clip_param.max
+        self.refuse_training_in_place()
 
     def forward(self, bottom: Tensor) -> Tensor:
         if self.min > self.max:  # torch.clamp would give max
@@ -220,6 +229,7 @@ class Log(Layer):
         if self.log_base == 0:
             raise self.error("there is no logarithm to base 1")
         self.scale, self.shift = param.log_param.scale, param.log_param.shift
+        self.refuse_training_in_place()
 
     def forward(self, bottom: Tensor) -> Tensor:
         return (bottom * self.scale + self.shift).log() / self.log_base
@@ -251,6 +261,7 @@ class Power(Layer):
         super().__init__(param)
         power = param.power_param
         self.power, self.scale, self.shift = power.power, power.scale, power.shift
+        self.refuse_training_in_place()
 
     def forward(self, bottom: Tensor) -> Tensor:
         if self.power * self.scale == 0:  # whatever the bottom, even infinite

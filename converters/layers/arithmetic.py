@@ -8,7 +8,7 @@ from torch import Tensor
 
 from converters.caffe_pb2 import EltwiseParameter, FillerParameter, LayerParameter, ReductionParameter
 from converters.formats.blob import dims_text
-from converters.layers.base import Layer, Shape, canonical_axis, constant, layer
+from converters.layers.base import OVERWRITES, Layer, Shape, canonical_axis, constant, layer
 from converters.layers.pixels import ALIGNED, CHANNELS, SAME, Pixels
 from converters.layers.sources import LayerSource, number
 
@@ -32,6 +32,10 @@ class Eltwise(Layer):
             raise self.error(f"needs one coeff for each bottom, not {len(self.coeff)} for {len(param.bottom)} bottoms")
         if self.coeff and self.operation == EltwiseParameter.PROD:
             raise self.error("coeff goes with SUM, not with PROD")
+        if self.operation == EltwiseParameter.PROD:
+            self.refuse_training_in_place()
+        elif self.is_in_place:
+            raise self.error(OVERWRITES)
 
     def top_shape(self, *bottoms: Shape) -> Shape | None:
         return bottoms[0] if len(set(bottoms)) == 1 else None

@@ -91,7 +91,8 @@ class Layer(nn.Module):
         self.type = param.type
         self.own_shapes: dict[str, tuple[int, ...]] = {}  # of the blobs that are another layer's in another shape
         self.frozen = {index for index, spec in enumerate(param.param) if spec.lr_mult == 0}
-        if self.apart and set(param.bottom) & set(param.top):
+        self.is_in_place = bool(set(param.bottom) & set(param.top))
+        if self.apart and self.is_in_place:
             raise self.error("cannot be in place; give its top another name")
 
     @property
@@ -120,6 +121,14 @@ class Layer(nn.Module):
         The layers that most nets are made of say it, since PyTorch's own rules import a compiler: a second and 70 MB.
         """
         return None
+
+    def refuse_training_in_place(self) -> None:
+        """For `__init__`, where Caffe's Backward reads data or diffs that are overwritten if the layer is in place.
+
+        Forward runs; a gradient that reaches the layer raises CaffeError.
+        """
+        if self.is_in_place:
+            self.register_forward_hook(_refuse_gradient)
 
     def declare_blobs(self) -> None:
         """Give every blob its place in the state_dict, empty for now."""
@@ -173,6 +182,18 @@ class Layer(nn.Module):
         shapes = [f"{name}={tuple(blob.shape)}" for name, blob in zip(self.blob_names, self.blobs(), strict=True)
                   if blob is not None]
         return ", ".join([self.type, *shapes])
+
+
+def _refuse_gradient(layer: Layer, bottoms: tuple[Tensor, ...], top: Tensor) -> None:
+    def refuse(gradient: Tensor) -> None:
+        raise layer.error("cannot be trained in place: Caffe computes its gradient from what has overwritten its bottom; "
+                          "give its top another name")
+
+    if top.requires_grad:
+        top.register_hook(refuse)  # type: ignore[no-untyped-call]
+
+
+OVERWRITES = "cannot be in place: Caffe overwrites its bottom before it has read it; give its top another name"
 
 
 def constant(value: float) -> FillerParameter:

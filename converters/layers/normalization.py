@@ -6,7 +6,7 @@ from torch import Tensor
 
 from converters.caffe_pb2 import LayerParameter, LRNParameter
 from converters.formats.blob import dims_text
-from converters.layers.base import Layer, Shape, layer, root
+from converters.layers.base import OVERWRITES, Layer, Shape, layer, root
 from converters.layers.pixels import ALIGNED, SAME, Pixels, windows
 from converters.layers.sources import LayerSource, helper, number
 
@@ -37,6 +37,9 @@ class LRN(Layer):
             raise self.error(f"local_size {self.size} must be odd")
         if self.within:
             self.pixels = windows((self.size,) * 2, (1, 1), (self.size // 2,) * 2)
+            self.refuse_training_in_place()
+        elif self.is_in_place:
+            raise self.error(OVERWRITES)
 
     def forward(self, bottom: Tensor) -> Tensor:
         if bottom.ndim != 4:
@@ -124,6 +127,8 @@ class MVN(Layer):
         super().__init__(param)
         mvn = param.mvn_param
         self.normalize_variance, self.across, self.eps = mvn.normalize_variance, mvn.across_channels, mvn.eps
+        if self.normalize_variance:
+            self.refuse_training_in_place()
 
     def forward(self, bottom: Tensor) -> Tensor:
         if bottom.ndim > 4:
