@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from converters.caffe_pb2 import LayerParameter, NetParameter
 from converters.errors import CaffeError, CaffeFileError
 from converters.files import FilePath
-from converters.formats.blob import Blobs, Size, dims_text, read_blob
+from converters.formats.blob import Blobs, Size, dims_text, read_blob, unique_names
 from converters.formats.caffemodel import read_caffemodel
 from converters.formats.prototxt import format_prototxt, read_prototxt, read_solver
 from converters.formats.solverstate import read_solverstate
@@ -54,7 +54,9 @@ def describe_net(net: NetParameter, blobs: Blobs | None = None, input_size: Size
                 caffe.copy_from(blobs)
         except CaffeError as error:
             remarks.append(f"shapes of the blobs are not known: {error}")
-    layers = [_describe_layer(layer, shapes, made.get(layer.name), (blobs or {}).get(layer.name)) for layer in net.layer]
+    names = unique_names(layer.name for layer in net.layer)
+    layers = [_describe_layer(layer, shapes, made.get(name), (blobs or {}).get(name))
+              for layer, name in zip(net.layer, names, strict=True)]
     if blobs is None:
         tensors = {id(blob): blob for layer in made.values() for blob in layer.blobs()}
         parameters = sum(blob.numel() for blob in tensors.values())  # shared ones once

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from converters.caffe_pb2 import NetParameter
 from converters.errors import CaffeError
 from converters.files import FilePath
-from converters.formats.blob import Blobs, Size, as_floats
+from converters.formats.blob import Blobs, Size, as_floats, unique_names
 from converters.formats.caffemodel import Caffemodel, read_caffemodel, write_caffemodel
 from converters.formats.prototxt import write_prototxt
 from converters.net import CaffeNet
@@ -206,7 +206,7 @@ def _with_opencv(report: Report, net: NetParameter, blobs: Blobs, input_size: Si
             prototxt, weights = Path(folder) / "net.prototxt", Path(folder) / "net.caffemodel"
             described, makers = _each_top_first(caffe.param)
             write_prototxt(prototxt, described)
-            write_caffemodel(weights, caffe.param, {name: blobs[name] for name in caffe.params})
+            write_caffemodel(weights, described, {name: blobs[name] for name in caffe.params})
             opencv = cv2.dnn.readNetFromCaffe(str(prototxt), str(weights))
         opencv.enableFusion(False)
         for name, image in inputs.items():
@@ -228,11 +228,13 @@ def _each_top_first(net: NetParameter) -> tuple[NetParameter, dict[str, str]]:
     """(`net` in which every blob is the first top of some layer, {blob: that layer, the last one if there are several}).
 
     OpenCV's forward gives the first top of a layer only, and its Slice counts only the tops that are read. So each top of a
-    layer that has several passes through a Power layer, which changes nothing.
+    layer that has several passes through a Power layer, which changes nothing. Nor may two layers have one name there.
     """
     described = NetParameter()
     described.CopyFrom(net)
-    makers = {top: layer for layer in net.layer for top in layer.top}
+    for layer, name in zip(described.layer, unique_names(layer.name for layer in net.layer), strict=True):
+        layer.name = name
+    makers = {top: layer for layer in list(described.layer) for top in layer.top}
     names = {}
     for top, layer in makers.items():
         names[top] = layer.name

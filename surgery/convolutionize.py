@@ -8,7 +8,7 @@ import torch
 
 from converters.caffe_pb2 import LayerParameter, NetParameter
 from converters.errors import CaffeError
-from converters.formats.blob import Blobs, Size, dims_text
+from converters.formats.blob import Blobs, Size, dims_text, unique_names
 from converters.net import CaffeNet
 from surgery.coordinates import CoordinateMap, coordinate_map
 
@@ -33,12 +33,12 @@ def convolutionize(net: NetParameter, blobs: Blobs | None = None,
     sizes = _blob_shapes(net, shapes or {})
     reshaped = dict(blobs) if blobs is not None else {}
     makers: dict[str, LayerParameter | None] = {}  # of each blob
-    for layer in result.layer:
+    for name, layer in zip(unique_names(layer.name for layer in net.layer), result.layer, strict=True):
         if layer.type == "InnerProduct":
             kernel = _kernel(layer, sizes.get(layer.bottom[0]), makers)
             _to_convolution(layer, kernel)
-            if layer.name in reshaped:
-                reshaped[layer.name] = _reshaped(layer, reshaped[layer.name], kernel)
+            if name in reshaped:
+                reshaped[name] = _reshaped(layer, reshaped[name], kernel)
         # A layer that keeps the pixels as they are passes on what an inner product (by now a convolution) made.
         passes = layer.type != "Convolution" and len(layer.bottom) == 1 and coordinate_map(layer) == CoordinateMap()
         makers.update(dict.fromkeys(layer.top, makers.get(layer.bottom[0]) if passes else layer))

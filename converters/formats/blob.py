@@ -1,6 +1,6 @@
 """Caffe's arrays (BlobProto): found in a file's bytes, viewed where they lie, and written without a second copy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import prod
 from mmap import mmap
 
@@ -26,7 +26,7 @@ from converters.formats.wire import (
     varint,
 )
 
-Blobs = Mapping[str, Sequence[np.ndarray]]  # {layer name: its blobs, in Caffe's order}
+Blobs = Mapping[str, Sequence[np.ndarray]]  # {layer, as in unique_names: its blobs, in Caffe's order}
 Size = tuple[int, int]  # an image's height and width
 MAX_AXES = 32  # blob.hpp, kMaxBlobAxes
 MAX_COUNT = 2**31 - 1  # blob.cpp, Reshape
@@ -36,6 +36,26 @@ DATA, DIFF, SHAPE, DOUBLE_DATA, DOUBLE_DIFF = 5, 6, 7, 8, 9
 F4, F8 = np.dtype("<f4"), np.dtype("<f8")
 UNPACKED: dict[np.dtype, int] = {F4: FIXED32, F8: FIXED64}
 FLOATS: dict[int, np.dtype] = {DATA: F4, DIFF: F4, DOUBLE_DATA: F8, DOUBLE_DIFF: F8}
+
+
+def unique_names(names: Iterable[str]) -> list[str]:
+    """What the layers of a net are called here, each by itself: a, a, b are a, a_2, b.
+
+    In Caffe layers may have one name. The first keeps it; the next ones get a number, the first that no layer has.
+    """
+    names = list(names)
+    taken, found = set(names), list[str]()
+    count: dict[str, int] = {}
+    for name in names:
+        unique = name
+        if name in count:
+            while unique in taken:
+                count[name] += 1
+                unique = f"{name}_{count[name]}"
+        count.setdefault(name, 1)
+        taken.add(unique)
+        found.append(unique)
+    return found
 
 
 def read_blob(path: FilePath) -> np.ndarray:

@@ -13,7 +13,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from converters.caffe_pb2 import LayerParameter, NetParameter, V1LayerParameter
 from converters.errors import CaffeError
 from converters.files import FilePath, atomic_write
-from converters.formats.blob import Blobs, as_floats, blob_field, parse_blob
+from converters.formats.blob import Blobs, as_floats, blob_field, parse_blob, unique_names
 from converters.formats.upgrade import generation, upgrade_net
 from converters.formats.wire import (
     BYTES,
@@ -55,6 +55,7 @@ class Caffemodel:
 
     net: NetParameter in today's format, without blobs; of an HDF5 file only the layers' names are known.
     blobs: {layer name: [float32 ndarray, ...]} of the layers that have any, in the shapes stored (legacy ones have 4 axes).
+    Of layers of one name the second is "<name>_2", and so on (`unique_names`).
     generation: "V0", "V1", "V2" or "HDF5".
     unknown: the fields and types that Caffe 1.0 does not know, one line each.
     doubles: the layers whose blobs are stored as doubles; here they are floats, as Caffe loads them.
@@ -92,6 +93,7 @@ def _read_protobuf(data: mmap, aligned: bool) -> Caffemodel:
     fork_types: dict[int | None, str] = {}
     net = model.net
     size = 0
+    found: list[tuple[str, list[np.ndarray]]] = []
     for part in read_fields(data, 0, len(data)):
         if part.number in (V1_LAYERS, V2_LAYER) and part.wire == BYTES:
             layers: Any = net.layer if part.number == V2_LAYER else net.layers
@@ -109,8 +111,7 @@ def _read_protobuf(data: mmap, aligned: bool) -> Caffemodel:
                 unknown += [f"blobs.{line}" for line in extra]
                 if double and name not in model.doubles:
                     model.doubles.append(name)
-            if arrays:
-                model.blobs[name] = arrays  # where a name comes twice the last holds, as when Caffe loads them in turn
+            found.append((name, arrays))
             model.unknown += [f"layer '{name}': {line}" for line in dict.fromkeys(unknown)]
         elif part.number in NetParameter.DESCRIPTOR.fields_by_number:
             kept += data[part.start : part.end]
@@ -119,6 +120,8 @@ def _read_protobuf(data: mmap, aligned: bool) -> Caffemodel:
             model.unknown.append(f"field {part.number}")
         if size > MAX_DESCRIPTION:
             raise Malformed("a net implausibly large without its weights; the file is damaged", f"byte {part.start}")
+    unique = unique_names(name for name, _ in found)
+    model.blobs.update({name: arrays for name, (_, arrays) in zip(unique, found, strict=True) if arrays})
     rest = NetParameter()
     rest.ParseFromString(bytes(kept))
     model.unknown += _unknown_fields(rest)
@@ -195,18 +198,23 @@ def _fork_type(layer: V1LayerParameter) -> str:
 def write_caffemodel(path: FilePath, net: NetParameter, blobs: Blobs) -> None:
     """Write weights that Caffe 1.0 loads: protobuf (V2) as `.caffemodel`, HDF5 as `.h5`.
 
-    net: NetParameter; blobs: {layer name: [array, ...]}, written as float32, without a copy where they are that already.
-    Raises `CaffeError` for a suffix that is neither, for blobs of a layer that the net lacks and for what a container
-    cannot hold (2 GB in protobuf, a "/" in a layer's name in HDF5).
+    net: NetParameter; blobs: {layer name: [array, ...]}, written as float32, without a copy where they are that already; of
+    layers of one name the second is "<name>_2", and so on. Raises `CaffeError` for a suffix that is neither, for blobs of a
+    layer that the net lacks and for what a container cannot hold (2 GB in protobuf; a "/" in a layer's name in HDF5, or
+    blobs of several layers of one name).
     """
     net = _without_blobs(net)
-    names = [layer.name for layer in net.layer]
+    names = unique_names(layer.name for layer in net.layer)
     if strangers := [name for name in blobs if name not in set(names)]:
         raise CaffeError(f"{path}: there are blobs for layer '{strangers[0]}', which the net does not have")
     if str(path).endswith(".h5"):
         from converters.formats.hdf5 import write_hdf5_blobs
 
-        write_hdf5_blobs(path, {name: blobs.get(name, ()) for name in names})
+        for layer, name in zip(net.layer, names, strict=True):
+            if name != layer.name and (blobs.get(name) or blobs.get(layer.name)):
+                raise CaffeError(f"{path}: HDF5 holds one layer of a name, but several are named '{layer.name}'; write a "
+                                 ".caffemodel")
+        write_hdf5_blobs(path, {layer.name: blobs.get(layer.name, ()) for layer in net.layer})
     elif str(path).endswith(".caffemodel"):
         _write_protobuf(path, net, blobs)
     else:
@@ -226,12 +234,11 @@ def _write_protobuf(path: FilePath, net: NetParameter, blobs: Blobs) -> None:
     top = NetParameter()
     top.CopyFrom(net)
     top.ClearField("layer")
-    description, done = top.SerializeToString(), set()
+    description = top.SerializeToString()
     parts: list[bytes | np.ndarray] = [description]  # the arrays are to be written as float32
     total = len(description)
-    for layer in net.layer:
-        arrays = [] if layer.name in done else [np.asarray(array) for array in blobs.get(layer.name, ())]
-        done.add(layer.name)
+    for layer, name in zip(net.layer, unique_names(layer.name for layer in net.layer), strict=True):
+        arrays = [np.asarray(array) for array in blobs.get(name, ())]
         bare = layer.SerializeToString()
         fields = [blob_field(V2_BLOBS, array.shape) for array in arrays]
         size = len(bare) + sum(size for _, size in fields)

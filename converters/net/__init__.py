@@ -13,11 +13,14 @@ from torch import nn
 from converters.caffe_pb2 import LayerParameter, NetParameter, ParamSpec
 from converters.errors import CaffeError, counted, did_you_mean, instead
 from converters.files import FilePath
-from converters.formats.blob import Blobs, dims_text
+from converters.formats.blob import Blobs, dims_text, unique_names
 from converters.layers import LEFT_OUT, REGISTRY, Layer
 from converters.layers.inputs import Input
+from converters.net.parameters import multiplier, same_shape, weights_of
 from converters.net.steps import Step, bottoms_text, find_written, let_relu_overwrite, needed_steps, overwritten, unread
 from converters.phase import filter_net
+
+__all__ = ["CaffeNet", "CopyReport", "Learnable", "same_shape"]
 
 Tops = torch.Tensor | tuple[torch.Tensor, ...]  # what a layer's forward returns
 
@@ -51,8 +54,8 @@ class CaffeNet(nn.Module):
     first forward pass. Raises CaffeError for a net that Caffe would refuse.
 
     Attributes: `param` the NetParameter of this phase, `layers` {name: Layer}, `inputs` and `outputs` lists of blob names,
-    `steps` the forward pass layer by layer, without inputs. Outputs are the blobs that no layer reads, or those that only
-    Silence layers read in a net that makes no others.
+    `steps` the forward pass layer by layer, without inputs. Of layers of one name the second is called "<name>_2", and so
+    on. Outputs are the blobs that no layer reads, or those that only Silence layers read in a net that makes no others.
     """
 
     def __init__(self, net: NetParameter | FilePath, phase: str = "test", level: int | None = None,
@@ -67,7 +70,8 @@ class CaffeNet(nn.Module):
         self.phase = phase
         # These are only ever changed in place: a layer may bear any name, also that of one of these attributes.
         self.layers: dict[str, Layer] = {}
-        self._param_of = {param.name: param for param in self.param.layer}
+        names = unique_names(param.name for param in self.param.layer)
+        self._param_of = dict(zip(names, self.param.layer, strict=True))
         self.inputs: list[str] = []
         self.input_shapes: dict[str, Any] = {}  # None where none is declared
         self.outputs: list[str] = []
@@ -75,8 +79,8 @@ class CaffeNet(nn.Module):
         self._loss_weights: dict[str, float] = {}
         self._routes: dict[tuple[str, ...], tuple[list[str], list[Step]]] = {}
         self._shared: dict[str, torch.Tensor] = {}
-        for param in self.param.layer:
-            self._add_layer(param, source)
+        for name, param in self._param_of.items():
+            self._add_layer(name, param, source)
         self._find_outputs()
         self.steps[:] = find_written(self.steps)
         let_relu_overwrite(self.steps)
@@ -84,16 +88,19 @@ class CaffeNet(nn.Module):
         if all(self.input_shapes.values()):
             self.reshape()
 
-    def _add_layer(self, param: LayerParameter, source: str) -> None:
+    def _add_layer(self, name: str, param: LayerParameter, source: str) -> None:
         if param.type not in REGISTRY:
             own = "make one of your own with @converters.register"
             reason = LEFT_OUT.get(param.type, own + did_you_mean(param.type, REGISTRY))
             raise CaffeError(f"layer '{param.name}' in {source}: unknown layer type '{param.type}': {reason}")
-        key = param.name.replace(".", "_")
-        if key in self._modules or not key:
-            raise CaffeError(f"layer '{param.name}' ({param.type}): its name is "
-                             f"{'empty' if not key else 'taken by another layer'}; rename it")
+        key = name.replace(".", "_")
+        if not key:
+            raise CaffeError(f"layer '{name}' ({param.type}): its name is empty; give it one")
+        if key in self._modules:
+            other = next(known for known in self.layers if known.replace(".", "_") == key)
+            raise CaffeError(f"layer '{name}' ({param.type}): '{other}' has the same name in PyTorch; rename one of them")
         layer = REGISTRY[param.type](param)
+        layer.layer_name = name
         layer.declare_blobs()
         self._check_bottoms(layer, param)
         for bottom in param.bottom:
@@ -107,7 +114,7 @@ class CaffeNet(nn.Module):
                 if top not in param.bottom and (top in self.inputs or any(top in step.tops for step in self.steps)):
                     raise layer.error(f"top '{top}' is made by another layer already")
             # A loss that names no top has one all the same, which no layer can take (AutoTopBlobs).
-            tops = tuple(param.top) or ((f"{param.name} (automatic)",) if layer.loss_weight else ())
+            tops = tuple(param.top) or ((f"{name} (automatic)",) if layer.loss_weight else ())
             cut = frozenset(i for i, propagate in enumerate(param.propagate_down) if not propagate)
             self.steps.append(Step(layer, tuple(param.bottom), tops, cut, (), ()))
             if len(param.loss_weight) not in (0, len(tops)):
@@ -115,7 +122,7 @@ class CaffeNet(nn.Module):
                                   "give none, or one for each")
             weights = list(param.loss_weight) or [layer.loss_weight]
             self._loss_weights.update({top: weight for top, weight in zip(tops, weights, strict=False) if weight})
-        self.layers[param.name] = layer
+        self.layers[name] = layer
         self._modules[key] = layer  # not add_module: that refuses names like "loss"
 
     @staticmethod
@@ -257,19 +264,20 @@ class CaffeNet(nn.Module):
     def copy_from(self, source: Blobs | FilePath, assign: bool = False) -> CopyReport:
         """Copy weights by layer name, as Caffe's CopyTrainedLayersFrom.
 
-        `source`: {layer: [array, ...]}, or the path of a caffemodel of any kind. A legacy 4-D array fits where it has the
+        `source`: {layer: [array, ...]}, as from `to_blobs`, or the path of a caffemodel of any kind. Where layers of a net
+        have one name, a file goes as Caffe has it: all its layers of that name into the net's first one in turn (of an HDF5
+        file, into the last), and the others are left as they are and `missing`. A legacy 4-D array fits where it has the
         same shape but for leading ones. `assign`: make the arrays themselves the blobs (but for shared ones), so that those
         of a mapped file take memory only as they are read; the net may have been made on the meta device. Returns a
         CopyReport. A layer with another number of blobs or another shape raises CaffeError, and nothing is copied; for such
         layers there is `surgery.transplant`.
         """
-        if not isinstance(source, Mapping):
-            from converters.formats.caffemodel import read_caffemodel
-            source = read_caffemodel(source).blobs
-        source = {name: arrays for name, arrays in source.items() if len(arrays)}
-        copies = []
-        for name in (name for name in source if name in self.layers):
-            layer, arrays = self.layers[name], source[name]
+        found = weights_of(source, {name: param.name for name, param in self._param_of.items()})
+        copies, copied = [], list(dict.fromkeys(target for _, target, _ in found if target is not None))
+        for _, target, arrays in found:
+            if target is None:
+                continue
+            layer = self.layers[target]
             if len(arrays) != len(layer.blob_names):
                 raise layer.error(f"needs {counted(len(layer.blob_names), 'blob')}, but the source has {len(arrays)}")
             for index, (array, blob) in enumerate(zip(arrays, layer.blobs(), strict=True)):
@@ -288,9 +296,8 @@ class CaffeNet(nn.Module):
                 else:
                     blob.copy_(values)
         owned = [name for name, layer in self.layers.items() if layer.blob_names]
-        return CopyReport([name for name in source if name in self.layers],
-                          [name for name in source if name not in self.layers],
-                          [name for name in owned if name not in source])
+        return CopyReport(copied, [name for name, target, _ in found if target is None],
+                          [name for name in owned if name not in copied])
 
     def to_blobs(self) -> dict[str, list[np.ndarray]]:
         """{layer: [array, ...]}: copies of all parameter blobs, as `write_caffemodel` takes them."""
@@ -380,17 +387,3 @@ def ours(error: BaseException) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return trace is not None and trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] in ("converters", "torch")
-
-
-def same_shape(source: Sequence[int], target: Sequence[int]) -> bool:
-    """Caffe's ShapeEquals: equal, or equal to the target with ones in front, as legacy 4-D blobs are stored."""
-    source, target = tuple(source), tuple(target)
-    return source == target or (len(source) == 4 and source == (1,) * (4 - len(target)) + target)
-
-
-def multiplier(specs: Sequence[ParamSpec], field: str, layer: Layer) -> float:
-    """lr_mult or decay_mult of a blob from the ParamSpecs of all layers that share it; those that give it must agree."""
-    given: set[float] = {getattr(spec, field) for spec in specs if spec.HasField(field)}
-    if len(given) > 1:
-        raise layer.error(f"its shared parameter '{specs[0].name}' has several values of {field}: {sorted(given)}")
-    return given.pop() if given else 1.0

@@ -8,6 +8,7 @@ import numpy as np
 
 from converters.caffe_pb2 import LayerParameter, NetParameter
 from converters.errors import CaffeError
+from converters.formats.blob import unique_names
 from converters.formats.caffemodel import TYPES
 
 if TYPE_CHECKING:
@@ -43,10 +44,11 @@ WITHOUT = TYPES - {*KNOWN, "LSTM", "LSTMUnit", "RNN", "Recurrent"}
 def state_dict(net: NetParameter, blobs: Mapping[str, Sequence[np.ndarray]]) -> dict[str, np.ndarray]:
     """{"<layer>.weight": array, "<layer>.bias": array, ...}: `blobs`, {layer: [array, ...]}, as CaffeNet's state_dict.
 
-    net: NetParameter, for the layers' types. Arrays in the legacy 4-axis shapes become what today's layers have, without a
-    copy. Raises CaffeError for blobs that have no name and for layers whose names clash once dots are underscores.
+    net: NetParameter, for the layers' types. Of layers of one name the second is "<layer>_2", and so on, in `blobs` too.
+    Arrays in the legacy 4-axis shapes become what today's layers have, without a copy. Raises CaffeError for blobs that have
+    no name and for layers whose names clash once dots are underscores.
     """
-    layers = {layer.name: layer for layer in net.layer}
+    layers = dict(zip(unique_names(layer.name for layer in net.layer), net.layer, strict=True))
     state: dict[str, np.ndarray] = {}
     for name, arrays in blobs.items():
         layer = layers[name]

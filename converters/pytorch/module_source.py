@@ -83,7 +83,7 @@ def module_source(net: NetParameter, input_size: Size | None = None, outputs: It
     inputs = [name for name in caffe.inputs if name in shapes]
     blob_names = identifiers(shapes)
     layer_names = identifiers([name for name, layer in caffe.layers.items() if layer.blob_names], dir(nn.Module()))
-    params = {param.name: param for param in caffe.param.layer}
+    params = dict(zip(caffe.layers, caffe.param.layer, strict=True))
     made: list[str] = []
     lines: list[tuple[str, str]] = []
     shared: dict[int, str] = {}
@@ -91,7 +91,7 @@ def module_source(net: NetParameter, input_size: Size | None = None, outputs: It
     written = {step.layer: step.written for step in caffe.route(outputs)[1]}
     for step in caffe.steps:
         param = params[step.layer.layer_name]
-        own = f"self.{layer_names.get(param.name, '')}"
+        own = f"self.{layer_names.get(step.layer.layer_name, '')}"
         source = LayerSource(step.layer, param, own, [blob_names[name] for name in step.bottoms],
                              [shapes[name] for name in step.bottoms], [shapes[name] for name in step.tops])
         expressions = step.layer.source(source)

@@ -9,7 +9,7 @@ import numpy as np
 
 from converters.errors import CaffeError, CaffeFileError, counted
 from converters.files import FilePath, atomic_write
-from converters.formats.blob import as_floats, dims_text
+from converters.formats.blob import as_floats, dims_text, unique_names
 from converters.formats.caffemodel import TYPES, Caffemodel, read_caffemodel, write_caffemodel
 from converters.formats.prototxt import format_prototxt, read_prototxt
 from converters.formats.wire import check_file
@@ -36,7 +36,8 @@ def read_weights(source: FilePath, prototxt: FilePath | None = None, aligned: bo
         unknown: list[str] = []
         model.net = read_prototxt(prototxt, unknown)
         remarks += [f"not known to Caffe 1.0: {prototxt}: {line}" for line in unknown]
-        names = {layer.name: has_blobs(layer) for layer in model.net.layer}
+        unique = unique_names(layer.name for layer in model.net.layer)
+        names = dict(zip(unique, map(has_blobs, model.net.layer), strict=True))
         remarks += [f"left out: layer '{name}' is not in {prototxt}" for name in model.blobs if name not in names]
         remarks += [f"missing: layer '{name}' has no blobs in {source}"
                     for name, wanted in names.items() if wanted and name not in model.blobs]
@@ -54,7 +55,7 @@ def set_blob(model: Caffemodel, place: str, path: FilePath) -> None:
     A blob that is there keeps its shape, and the array must have as many numbers; one more blob may be added.
     """
     layer, _, number = place.rpartition("/")
-    if layer not in (known.name for known in model.net.layer) or not number.isdecimal():
+    if layer not in unique_names(known.name for known in model.net.layer) or not number.isdecimal():
         raise CaffeError(f"cannot set '{place}': give LAYER/INDEX of a layer in the net, as in conv1/0")
     check_file(path)
     try:
