@@ -224,7 +224,10 @@ class Tile(Layer):
             raise self.error("tiles must be given and positive")
 
     def forward(self, bottom: Tensor) -> Tensor:
-        return torch.cat([bottom] * self.tiles, canonical_axis(self.axis, bottom.ndim, self))
+        axis = canonical_axis(self.axis, bottom.ndim, self)
+        times = [self.tiles if i == axis else 1 for i in range(bottom.ndim)]
+        self.check_count([size * count for size, count in zip(bottom.shape, times, strict=True)])
+        return bottom.repeat(times)
 
 
 @layer("BatchReindex")

@@ -1,5 +1,6 @@
 """What every layer is: a module made from a LayerParameter, found by its Caffe type name."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from converters.caffe_pb2 import FillerParameter, LayerParameter
 from converters.errors import CaffeError
+from converters.formats.blob import MAX_COUNT, dims_text
 from converters.layers.fillers import fill
 from converters.layers.pixels import Pixels
 from converters.layers.sources import LayerSource
@@ -140,6 +142,7 @@ class Layer(nn.Module):
 
     def make_blob(self, index: int, shape: Shape, like: Tensor | None = None) -> None:
         """Make blob `index` with this shape and fill it as described, where the tensor `like` is and of its type."""
+        self.check_count(shape, self.blob_names[index])
         blob = torch.zeros(tuple(shape))
         filler = self.fillers[index] if index < len(self.fillers) else None
         if filler is not None and not blob.is_meta:
@@ -174,6 +177,11 @@ class Layer(nn.Module):
         """{name: parameter blob} of those that are made."""
         return {name: blob for name, blob in zip(self.blob_names, self.blobs(), strict=True) if blob is not None}
 
+    def check_count(self, shape: Shape, what: str = "top") -> None:
+        """An error that names this layer for a blob that Caffe refuses for its size (blob.cpp, Reshape)."""
+        if too_large(shape):
+            raise self.error(f"its {what} of shape {dims_text(shape)} {too_large(shape)}")
+
     def error(self, reason: str) -> CaffeError:
         """A CaffeError that names this layer."""
         return CaffeError(f"layer '{self.layer_name}' ({self.type}): {reason}")
@@ -194,6 +202,11 @@ def _refuse_gradient(layer: Layer, bottoms: tuple[Tensor, ...], top: Tensor) -> 
 
 
 OVERWRITES = "cannot be in place: Caffe overwrites its bottom before it has read it; give its top another name"
+
+
+def too_large(shape: Shape) -> str:
+    """Why Caffe has no blob of this shape, or nothing."""
+    return f"holds more than {MAX_COUNT} numbers, which no blob of Caffe's can" if math.prod(shape) > MAX_COUNT else ""
 
 
 def constant(value: float) -> FillerParameter:

@@ -81,6 +81,8 @@ class DummyData(Layer):
         return list(values) * tops if len(values) == 1 else list(values)
 
     def forward(self) -> Tensor | tuple[Tensor, ...]:
+        for shape in self.shapes:
+            self.check_count(shape)
         try:
             tops = tuple(fill(self.like.new_empty(shape), filler)
                          for shape, filler in zip(self.shapes, self.data_fillers, strict=True))

@@ -123,13 +123,13 @@ def max_pool(bottom: Tensor, kernel: Pair, stride: Pair, pad: Pair, floor: bool,
         raise layer.error("a second top is not supported with padding this wide, or with windows beyond the image")
     # -FLT_MAX is what Caffe starts a maximum from, so an empty window gives it too.
     lowest = max(-FLT_MAX, torch.finfo(bottom.dtype).min)
-    return F.max_pool2d(_padded(bottom, pad, beyond, lowest), kernel, stride), None
+    return F.max_pool2d(_padded(bottom, pad, beyond, lowest, layer), kernel, stride), None
 
 
 def average_pool(bottom: Tensor, kernel: Pair, stride: Pair, pad: Pair, floor: bool, layer: Layer) -> Tensor:
     """AVE pooling of (N, C, H, W)."""
     out, beyond = _windows(bottom.shape[2:], kernel, stride, pad, floor, layer)
-    mean = F.avg_pool2d(_padded(bottom, pad, beyond, 0), kernel, stride)
+    mean = F.avg_pool2d(_padded(bottom, pad, beyond, 0, layer), kernel, stride)
     heights, widths = (_window_lengths(out[axis], kernel[axis], stride[axis], bottom.shape[2 + axis] + 2 * pad[axis], mean)
                        for axis in (0, 1))
     return mean * (kernel[0] * kernel[1] / (heights[:, None] * widths))
@@ -149,8 +149,10 @@ def _windows(size: Shape, kernel: Pair, stride: Pair, pad: Pair, floor: bool, la
     return out, [(out[axis] - 1) * stride[axis] + kernel[axis] - pad[axis] - size[axis] for axis in (0, 1)]
 
 
-def _padded(bottom: Tensor, before: Sequence[int], after: Sequence[int], value: float) -> Tensor:
+def _padded(bottom: Tensor, before: Sequence[int], after: Sequence[int], value: float, layer: Layer) -> Tensor:
     """Pad (or, where negative, cut) the two spatial axes."""
+    size = [bottom.shape[2 + axis] + before[axis] + after[axis] for axis in (0, 1)]
+    layer.check_count((*bottom.shape[:2], *size), "padded bottom")
     return F.pad(bottom, (before[1], after[1], before[0], after[0]), value=value)
 
 

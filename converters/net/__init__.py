@@ -15,6 +15,7 @@ from converters.errors import CaffeError, counted, did_you_mean, instead
 from converters.files import FilePath
 from converters.formats.blob import Blobs, dims_text, unique_names
 from converters.layers import LEFT_OUT, REGISTRY, Layer
+from converters.layers.base import too_large
 from converters.layers.inputs import Input
 from converters.net.parameters import multiplier, same_shape, weights_of
 from converters.net.steps import Step, bottoms_text, find_written, let_relu_overwrite, needed_steps, overwritten, unread
@@ -162,6 +163,9 @@ class CaffeNet(nn.Module):
             raise CaffeError(f"net '{self.param.name}': no shape is declared for input {', '.join(unknown)}; give one")
         if wrong := [f"'{name}' has shape {dims_text(shape)}" for name, shape in shapes.items() if min(shape) < 0]:
             raise CaffeError(f"net '{self.param.name}': input {wrong[0]}; no axis is negative")
+        if huge := [f"'{name}' of shape {dims_text(shape)} {too_large(shape)}" for name, shape in shapes.items()
+                    if too_large(shape)]:
+            raise CaffeError(f"net '{self.param.name}': input {huge[0]}")
         return self._follow(self.steps, shapes)
 
     def _follow(self, steps: Sequence[Step], shapes: Mapping[str, Sequence[int]]) -> dict[str, tuple[int, ...]]:
@@ -183,6 +187,8 @@ class CaffeNet(nn.Module):
                 raise layer.error(f"{f'bottom of {shapes_text}: ' if bottoms else ''}{str(error).splitlines()[0]}") from None
             blobs.update(self._named(step, tops))
             found.update({name: tuple(blobs[name].shape) for name in step.tops})
+            for name in step.tops:
+                layer.check_count(found[name])
         return found
 
     @staticmethod

@@ -6,7 +6,7 @@ import torch
 from helpers.small_nets import gradients, one_layer, run
 
 import repro
-from converters import CaffeError
+from converters import CaffeError, CaffeNet
 from converters.pytorch.module_source import make_module, module_source
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -159,3 +159,50 @@ def test_source_of_a_power_of_nothing(settings):
     net = one_layer(f"type: 'Power' power_param {{ {settings} }}", x.shape)
     top = make_module(net.param, {})(b0=torch.as_tensor(x))["t0"]
     np.testing.assert_array_equal(top.numpy(), run(net, x)[0])
+
+
+HUGE = {
+    "Tile": ("type: 'Tile' tile_param { tiles: 2000000000 }", (2, 3), "its top of shape 2x6000000000"),
+    "weights": ("type: 'InnerProduct' inner_product_param { num_output: 100000000 }", (1, 3, 3, 3),
+                "its weight of shape 100000000x27"),
+    "convolution": ("type: 'Convolution' convolution_param { num_output: 100000000 kernel_size: 3 }", (1, 3, 9, 9),
+                    "its weight of shape 100000000x3x3x3"),
+    "deconvolution": ("type: 'Deconvolution' convolution_param { num_output: 1 kernel_size: 1 stride: 100000 }",
+                      (1, 1, 3, 3),
+                      "its top of shape 1x1x200001x200001"),
+    "Embed": ("type: 'Embed' embed_param { num_output: 50000 input_dim: 50000 }", (1,), "its weight of shape 50000x50000"),
+    "DummyData": ("type: 'DummyData' dummy_data_param { shape { dim: 50000 dim: 50000 } }", None,
+                  "its top of shape 50000x50000"),
+    "Parameter": ("type: 'Parameter' parameter_param { shape { dim: 50000 dim: 50000 } }", None,
+                  "its weight of shape 50000x50000"),
+}
+
+
+@pytest.mark.parametrize("case", HUGE)
+def test_a_blob_that_is_too_large_is_refused_before_it_is_made(case):
+    """Blob::Reshape: no blob holds more than INT_MAX numbers."""
+    layer, shape, what = HUGE[case]
+    with pytest.raises(CaffeError, match=rf"layer 'l' .*{what}.* holds more than 2147483647 numbers"):
+        one_layer(layer, *([shape] if shape else []))
+
+
+@pytest.mark.parametrize("case", ["Tile", "weights", "convolution", "Embed"])
+def test_the_same_where_the_net_declares_no_shape(case):
+    layer, shape, what = HUGE[case]
+    net = CaffeNet(f"layer {{ name: 'l' bottom: 'x' top: 'y' {layer} }}")
+    with pytest.raises(CaffeError, match=rf"layer 'l' .*{what}.* holds more than 2147483647 numbers"):
+        net(x=torch.zeros(shape))
+
+
+@pytest.mark.parametrize("pool", ["AVE", "MAX"])
+def test_padding_that_is_too_large(pool):
+    window = "kernel_size: 2000000000 pad: 1900000000 stride: 2000000000"
+    net = one_layer(f"type: 'Pooling' pooling_param {{ pool: {pool} {window} }}", (1, 1, 3, 3))
+    with pytest.raises(CaffeError, match="layer 'l' .*its padded bottom of shape 1x1x.* holds more than 2147483647 numbers"):
+        run(net, np.zeros((1, 1, 3, 3)))
+
+
+def test_an_input_that_is_too_large():
+    for dims in ("dim: 50000 dim: 50000", "dim: 4000000000 dim: 4000000000 dim: 4000000000"):
+        with pytest.raises(CaffeError, match="input 'x' of shape .* holds more than 2147483647 numbers"):
+            CaffeNet(f"layer {{ name: 'x' type: 'Input' top: 'x' input_param {{ shape {{ {dims} }} }} }}")
