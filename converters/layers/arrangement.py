@@ -169,6 +169,8 @@ class Flatten(Layer):
     def source(self, step: LayerSource) -> str:
         ndim = len(step.shapes[0])
         axis, end = self.axis % ndim, self.end_axis % ndim
+        if end < axis:  # a new axis, of one
+            return f"{step.bottom}.unsqueeze({axis})"
         return f"{step.bottom}.flatten({axis}{f', {end}' if end != ndim - 1 else ''})"
 
 

@@ -122,7 +122,7 @@ class _Convolution(_Windowed):
 
     def source(self, step: LayerSource) -> list[str]:
         shape = step.shapes[0]
-        if len(shape) != 4 or self.axis != 1:
+        if len(shape) != 4 or self.axis % 4 != 1:
             step.refuse("only convolutions over two spatial axes are written")
         if not self.transposed and any(overhang(*numbers) for numbers in zip(shape[2:], *self.along(2), strict=True)):
             step.refuse("its kernel is larger than the padded image")

@@ -142,6 +142,8 @@ ROWS.update({
                           mapped=False),
     "Crop of channels": Row("type: 'Crop' crop_param { axis: 1 offset: 1 }", [X, Y[:, :2, :4, :5]],
                             lambda x, y: [x[:, 1:3, 1:5, 1:6]], mapped=False),
+    "Flatten of no axis": Row("type: 'Flatten' flatten_param { axis: 2 end_axis: -3 }", [X],
+                              lambda x: [x[:, :, None]], mapped=False),
     "LRN across": Row("type: 'LRN' lrn_param { local_size: 1 alpha: 0.5 beta: 0.75 }", [X],
                       lambda x: [x * (1 + 0.5 * x * x) ** -0.75]),
     "Pooling of all": Row("type: 'Pooling' pooling_param { pool: AVE global_pooling: true }", [X],
@@ -155,13 +157,48 @@ ROWS.update({
     "Softmax of rows": Row("type: 'Softmax' softmax_param { axis: 2 }", [X], lambda x: [
         np.exp(x) / np.exp(x).sum(2, keepdims=True)], mapped=False),
 })
+# Axes counted from the end.
+ROWS.update({
+    "ArgMax from the end": Row("type: 'ArgMax' argmax_param { axis: -3 }", [X], lambda x: [x.argmax(1)[:, None]],
+                               mapped=False, written=False),
+    "Accuracy from the end": Row("type: 'Accuracy' accuracy_param { axis: -1 }", [SCORES, LABELS], lambda x, t: [0.5],
+                                 mapped=False, written=False),
+    "Bias from the end": Row("type: 'Bias' bias_param { axis: -3 filler { type: 'gaussian' } }", [X],
+                             lambda x, b: [x + b[:, None, None]]),
+    "Concat from the end": Row("type: 'Concat' concat_param { axis: -3 }", [X, Y], lambda x, y: [np.concatenate([x, y], 1)]),
+    "Convolution from the end": Row("type: 'Convolution' convolution_param { axis: -3 num_output: 3 kernel_size: 3 pad: 1 "
+                                    "bias_term: false " + GAUSS + " }", [X],
+                                    lambda x, w: [np.einsum("nchwij,kcij->nkhw", windows(x, 3), w)]),
+    "Crop from the end": Row("type: 'Crop' crop_param { axis: -2 offset: 2 offset: 1 }", [X, Y[:, :, :4, :5]],
+                             lambda x, y: [x[:, :, 2:6, 1:6]]),
+    "Flatten from the end": Row("type: 'Flatten' flatten_param { axis: -3 end_axis: -2 }", [X],
+                                lambda x: [x.reshape(1, 28, 6)], mapped=False),
+    "Flatten of no axis from the end": Row("type: 'Flatten' flatten_param { axis: -1 end_axis: -2 }", [X],
+                                           lambda x: [x[:, :, :, None]], mapped=False),
+    "InfogainLoss from the end": Row("type: 'InfogainLoss' infogain_loss_param { axis: -1 }", [SCORES, LABELS, np.eye(4)],
+                                     lambda x, t, h: [-log_softmax(x)[[0, 1], [3, 0]].mean()], mapped=False, written=False),
+    "InnerProduct from the end": Row("type: 'InnerProduct' inner_product_param { axis: -1 num_output: 3 bias_term: false "
+                                     + GAUSS + " }", [X], lambda x, w: [x @ w.T], mapped=False),
+    "Reduction from the end": Row("type: 'Reduction' reduction_param { axis: -2 }", [X], lambda x: [x.sum((2, 3))],
+                                  mapped=False, written=False),
+    "Reshape from the end": Row("type: 'Reshape' reshape_param { shape { dim: 3 dim: -1 } axis: -2 num_axes: 1 }", [X],
+                                lambda x: [x.reshape(1, 4, 7, 3, 2)], mapped=False),
+    "Scale from the end": Row("type: 'Scale' scale_param { axis: -3 bias_term: true filler { type: 'gaussian' } }", [X],
+                              lambda x, w, b: [x * w[:, None, None] + b[:, None, None]]),
+    "Slice from the end": Row("type: 'Slice' slice_param { axis: -3 slice_point: 1 }", [X], lambda x: [x[:, :1], x[:, 1:]]),
+    "Softmax from the end": Row("type: 'Softmax' softmax_param { axis: -3 }", [X], lambda x: [np.exp(log_softmax(x))]),
+    "SoftmaxWithLoss from the end": Row("type: 'SoftmaxWithLoss' softmax_param { axis: -1 }", [SCORES, LABELS],
+                                        lambda x, t: [-log_softmax(x)[[0, 1], [3, 0]].mean()], mapped=False, written=False),
+    "Tile from the end": Row("type: 'Tile' tile_param { axis: -3 tiles: 2 }", [X], lambda x: [np.concatenate([x, x], 1)],
+                             mapped=False, written=False),
+})
 
 
 def row_net(name):
     """(the row, a CaffeNet of its layer with random blobs, the answer)"""
     row = ROWS[name]
     torch.manual_seed(0)
-    tops = {"Slice": 2, "Split": 2, "Silence": 0}.get(name, 1)
+    tops = {"Slice": 2, "Split": 2, "Silence": 0}.get(name.split()[0], 1)
     net = one_layer(row.layer, *[bottom.shape for bottom in row.bottoms], tops=tops)
     with torch.no_grad():
         for blob in net.layers["l"].blobs():
