@@ -36,6 +36,16 @@ def _conv(r, shape):
             f"dilation: {r.choice([1, 1, 1, 2])} bias_term: {_bool(r.random() < 0.7)} }}")
 
 
+def _deconv(r, shape):
+    """A deconvolution whose padding leaves a top."""
+    if len(shape) != 4:
+        return None
+    kernel, group = r.randint(1, 5), r.choice([1, shape[1]])
+    return (f"convolution_param {{ num_output: {group * r.randint(1, 3)} kernel_size: {kernel} stride: {r.randint(1, 4)} "
+            f"pad: {r.randint(0, (kernel - 1) // 2)} group: {group} "
+            f"dilation: {r.choice([1, 1, 2])} bias_term: {_bool(r.random() < 0.5)} }}")
+
+
 def _pool(r, shape):
     if len(shape) != 4:
         return None
@@ -99,7 +109,7 @@ SETTINGS = {
     "Concat": lambda r, shape: f"concat_param {{ axis: {_axis(r, shape)} }}",
     "Convolution": _conv,
     "Crop": lambda r, shape: f"crop_param {{ axis: {r.choice([2, 2, 1, 3])} offset: {r.choice([0, 1, 2])} }}",
-    "Deconvolution": _conv,
+    "Deconvolution": _deconv,
     "Dropout": lambda r, shape: f"dropout_param {{ dropout_ratio: {r.choice([0.3, 0.5])} }}",
     "ELU": lambda r, shape: f"elu_param {{ alpha: {r.choice([1, 0.3])} }}",
     "Eltwise": _eltwise,
