@@ -14,11 +14,15 @@ from PIL import Image
 from scipy.spatial.distance import cdist
 
 import reference
+from converters import CaffeError, CaffeNet
 from repro.cli import main
 from repro.data.folder import LabelFolder
 from repro.data.images import save_labels, voc_palette
+from repro.data.published import excluded_classes
 from repro.data.sbd import read_sbd_labels
-from repro.scoring.evaluation import count, saved_predictions
+from repro.data.siftflow import open_siftflow
+from repro.data.voc import open_voc
+from repro.scoring.evaluation import count, predictions, saved_predictions
 from repro.scoring.trimap import Trimap, distances
 
 
@@ -104,6 +108,41 @@ def test_the_band_is_what_is_near_a_boundary():
     flat = Trimap(2)
     flat.add(np.zeros((5, 5), np.uint8), np.zeros((5, 5), np.uint8))
     assert flat.scores() == {}
+
+
+DROPPING = """
+layer { name: "data" type: "Input" top: "data" input_param { shape { dim: 1 dim: 3 dim: 24 dim: 24 } } }
+layer { name: "drop" type: "Dropout" bottom: "data" top: "drop" }
+layer { name: "score" type: "Convolution" bottom: "drop" top: "score" convolution_param {
+        num_output: 3 kernel_size: 1 weight_filler { type: "gaussian" } } }
+"""
+
+
+def test_a_net_is_scored_in_its_test_phase_and_left_in_its_own(tmp_path):
+    write_voc(tmp_path, {"val": 3}, ["background", "a", "b"])
+    dataset, net = open_voc(tmp_path, "val"), CaffeNet(DROPPING, "train")
+    net.eval()
+    settled = [prediction for _, _, prediction in predictions(net, dataset)]
+    assert not net.training
+    net.train()
+    for _ in range(2):
+        found = [prediction for _, _, prediction in predictions(net, dataset)]
+        assert all(map(np.array_equal, found, settled))
+        assert net.training and net.layers["drop"].training
+    wrong = open_voc(tmp_path, "val")
+    wrong.classes = ["background", "a", "b", "c"]
+    with pytest.raises(CaffeError, match="the net has 3 classes"):
+        list(predictions(net, wrong))
+    assert net.training
+
+
+def test_the_classes_that_count_depend_on_the_data_set_and_not_on_its_name(tmp_path):
+    write_siftflow(tmp_path / "anything", split="test")
+    sem, geo = (open_siftflow(tmp_path / "anything", "test", head) for head in ("sem", "geo"))
+    assert [sem.classes[label] for label in excluded_classes(sem)] == ["cow", "desert", "moon"]
+    assert excluded_classes(geo) == []
+    write_voc(tmp_path / "siftflow", {"val": 1}, ["background", "cow", "moon"])
+    assert excluded_classes(open_voc(tmp_path / "siftflow", "val")) == []
 
 
 def test_more_images_take_no_more_memory(tmp_path):

@@ -47,6 +47,25 @@ def test_a_case_done_by_hand():
     assert ours.class_iu[:2] == pytest.approx([1 / 2, 2 / 3]) and np.isnan(ours.class_iu[2])
 
 
+def test_void_is_in_no_score_however_much_of_it_there_is():
+    truth, guess = np.array([[0, 0, 1], [1, 1, 0]], np.uint8), np.array([[0, 1, 1], [1, 0, 0]], np.uint8)
+    alone, beside = Confusion(3), Confusion(3)
+    alone.add(truth, guess)
+    beside.add(np.vstack([truth, np.full((50, 3), 255, np.uint8)]), np.vstack([guess, np.full((50, 3), 2, np.uint8)]))
+    assert beside.scores().means() == alone.scores().means()
+    assert np.isnan(beside.scores().class_iu[2])  # predicted on void alone
+
+
+def test_excluded_classes_count_in_no_mean_but_by_their_pixels():
+    hist = np.array([[6, 2, 0], [1, 3, 0], [2, 0, 2]])
+    ours = scores(hist, [2])
+    assert ours.mean_acc == pytest.approx(np.mean([6 / 8, 3 / 4]))
+    assert ours.mean_iu == pytest.approx(np.mean([6 / 11, 3 / 6]))
+    assert ours.pixel_acc == scores(hist).pixel_acc == 11 / 16
+    assert ours.fw_iu == scores(hist).fw_iu == pytest.approx((8 * 6 / 11 + 4 * 3 / 6 + 4 * 2 / 4) / 16)
+    assert ours.class_iu[2] == 0.5
+
+
 def test_random_maps_equal_masks():
     random = np.random.RandomState(0)
     truths = [random.choice([0, 1, 2, 3, 6, 255], (h, w)) for h, w in [(13, 17), (40, 9), (1, 1)]]

@@ -11,7 +11,7 @@ from repro.cli import main
 from repro.data.folder import LabelFolder
 from repro.data.images import save_labels
 from repro.scoring.metrics import Confusion
-from repro.scoring.upper_bounds import FACTORS, METHODS, majority, nearest, upper_bounds
+from repro.scoring.upper_bounds import FACTORS, METHODS, coarse_size, majority, nearest, upper_bounds
 
 
 def test_nearest_takes_what_lies_in_the_middle():
@@ -32,6 +32,20 @@ def test_majority_upsamples_bilinearly():
     labels[0, 4:8] = 9
     weight = np.interp(np.arange(12), [1.5, 5.5, 9.5], [0, 1, 0])
     assert np.array_equal(majority(labels, 4)[0], np.where(weight > 0.5, 9, 0))
+
+
+def test_a_grid_is_the_rounded_share_of_the_image_and_has_a_cell():
+    assert coarse_size(np.zeros((366, 500)), 32) == (11, 16)  # 11.4 and 15.6
+    assert coarse_size(np.zeros((366, 500)), 128) == (3, 4)  # 2.9 and 3.9
+    assert coarse_size(np.zeros((5, 500)), 128) == (1, 4)
+
+
+def test_void_is_no_class_of_a_bound(tmp_path):
+    labels = np.zeros((8, 8), np.uint8)
+    labels[:, 4:] = 255
+    save_labels(tmp_path / "a.png", labels)
+    for method in METHODS:
+        assert upper_bounds(LabelFolder(tmp_path), method, factors=(4, 1)) == {4: 1, 1: 1}
 
 
 @pytest.mark.parametrize("method", METHODS)

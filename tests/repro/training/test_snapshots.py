@@ -50,12 +50,13 @@ def test_a_restored_run_is_the_unbroken_one(build, tmp_path, options):
     unbroken = build(options)
     unbroken.step(4)
     unbroken.snapshot(tmp_path / "iter_4.safetensors")
+    smoothed = unbroken.smoothed_loss
     losses, random_after = [unbroken.step() for _ in range(6)], torch.get_rng_state()
 
     restored = build(options, seed=99)  # the random state comes from the snapshot
     restored.step(2)
     restored.restore(tmp_path / "iter_4.safetensors")
-    assert restored.iter == 4
+    assert restored.iter == 4 and restored.smoothed_loss == smoothed
     assert [restored.step() for _ in range(6)] == losses
     assert_same(restored, unbroken)
     assert restored.smoothed_loss == unbroken.smoothed_loss
