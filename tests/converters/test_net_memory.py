@@ -12,8 +12,9 @@ import torch
 
 import converters
 from converters.pytorch.module_source import make_module, module_source
+from converters.pytorch.onnx import write_onnx
 from converters.pytorch.weights import write_weights
-from converters.verify import verify_module, verify_weights
+from converters.verify import verify_module, verify_onnx, verify_weights
 from repro.fast.graph import Graph
 from repro.fast.operations import Unsupported
 
@@ -136,3 +137,13 @@ def test_opencv_is_not_asked_about_such_nets(tmp_path):
     report = verify_weights(model, tmp_path / "net.npz")
     report.check()
     assert any("'relu' writes in place" in reason for *_, reason in report.uncompared)
+
+
+@pytest.mark.slow
+def test_onnx_does_the_same(tmp_path):
+    pytest.importorskip("onnxruntime")
+    net, _ = made(FIRST + share("Flatten") + RELU + LAST)
+    write_onnx(tmp_path / "net.onnx", net.param, net.to_blobs())
+    report = verify_onnx(net.param, net.to_blobs(), tmp_path / "net.onnx")
+    report.check()
+    assert [name for _, name, *_ in report.rows] == ["c", "k", "d"]
