@@ -31,8 +31,49 @@ def check_loss(layer, bottoms, expected, differentiable=(0,), tops=1):
     return ours
 
 
+VOID = np.full_like(LABELS, 255)
+LABELLED = pytest.mark.parametrize("labels", [LABELS, IGNORING, VOID], ids=["all", "ignoring", "void"])
+
+
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("labels", [LABELS, IGNORING], ids=["all", "ignoring"])
+@LABELLED
+def test_softmax_loss(mode, labels):
+    probabilities = softmax(SCORES, 1)
+    losses = [-np.log(probabilities[n, labels[n, 0, i, j], i, j]) for n, i, j in np.ndindex(3, 2, 2)
+              if labels[n, 0, i, j] != 255]
+    layer = f"type: 'SoftmaxWithLoss' loss_param {{ ignore_label: 255 normalization: {mode} }}"
+    ours = check_loss(layer, [SCORES, labels], sum(losses) / MODES[mode](len(losses)), tops=2)
+    np.testing.assert_allclose(ours[1], probabilities)
+
+
+def test_a_loss_of_nothing_is_zero_and_so_is_its_gradient():
+    """GetNormalizer is never below one: an image that is void all over costs nothing, and is no NaN."""
+    for layer, bottoms in [("SoftmaxWithLoss", [SCORES, VOID]), ("InfogainLoss", [SCORES, VOID, np.eye(5)]),
+                           ("SigmoidCrossEntropyLoss", [SCORES, np.full(SCORES.shape, 255)])]:
+        net = one_layer(f"type: '{layer}' loss_param {{ ignore_label: 255 normalization: VALID }}",
+                        *[np.shape(bottom) for bottom in bottoms])
+        assert run(net, *bottoms)[0] == 0
+        assert not gradients(net, 1.0, *bottoms)[0].any()
+
+
+@pytest.mark.parametrize(("given", "divisor"), [
+    ("", {"SoftmaxWithLoss": "VALID", "SigmoidCrossEntropyLoss": "BATCH_SIZE"}),
+    ("normalize: true", {"SoftmaxWithLoss": "VALID", "SigmoidCrossEntropyLoss": "VALID"}),
+    ("normalize: false", {"SoftmaxWithLoss": "BATCH_SIZE", "SigmoidCrossEntropyLoss": "BATCH_SIZE"}),
+    ("normalize: false normalization: FULL", {"SoftmaxWithLoss": "FULL", "SigmoidCrossEntropyLoss": "FULL"})])
+def test_the_older_switch_counts_where_normalization_is_not_given(given, divisor):
+    for layer, mode in divisor.items():
+        targets = IGNORING if layer == "SoftmaxWithLoss" else np.where(rng.random(SCORES.shape) < 0.4, 255, 1)
+        nets = [one_layer(f"type: '{layer}' loss_param {{ ignore_label: 255 {text} }}", SCORES.shape, targets.shape)
+                for text in (given, f"normalization: {mode}")]
+        np.testing.assert_allclose(*[run(net, SCORES, targets)[0] for net in nets])
+        others = [run(one_layer(f"type: '{layer}' loss_param {{ ignore_label: 255 normalization: {other} }}", SCORES.shape,
+                                targets.shape), SCORES, targets)[0] for other in MODES if other != mode]
+        assert not np.isclose(others, run(nets[0], SCORES, targets)[0]).any()
+
+
+@pytest.mark.parametrize("mode", MODES)
+@LABELLED
 def test_infogain_loss(mode, labels):
     gains = rng.uniform(0, 1, (5, 5))
     probabilities = softmax(SCORES, 1)
