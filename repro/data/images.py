@@ -12,8 +12,9 @@ from converters.formats.blob import dims_text
 
 VOID = 255  # the label of a pixel that is neither trained on nor scored
 
-# What Pillow raises on damaged files, depending on the format and on where the damage is.
-BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+# What Pillow raises on damaged files, depending on the format and on where the damage is. AVIF's reader raises RuntimeError;
+# JPEG 2000's asks for as much memory as a damaged length says.
+BROKEN_IMAGE = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, MemoryError, Image.DecompressionBombError)
 
 
 def load_image(source: FilePath | Image.Image, upright: bool = True) -> np.ndarray:
@@ -32,7 +33,7 @@ def load_image(source: FilePath | Image.Image, upright: bool = True) -> np.ndarr
     try:
         return np.array(_to_rgb(_turned(source) if upright else source))
     except BROKEN_IMAGE as error:
-        raise CaffeFileError(name, f"cannot be read as a photograph: {error}") from error
+        raise CaffeFileError(name, f"cannot be read as a photograph: {reason(error)}") from error
 
 
 def frames(path):
@@ -41,7 +42,7 @@ def frames(path):
         try:
             return image.n_frames if getattr(image, "is_animated", False) and image.format != "MPO" else 1
         except BROKEN_IMAGE as error:
-            raise CaffeFileError(path, f"cannot be read as a photograph: {error}") from error
+            raise CaffeFileError(path, f"cannot be read as a photograph: {reason(error)}") from error
 
 
 def preprocess(image: np.ndarray, mean: Sequence[float] | float, channels: str = "bgr", scale: float = 1) -> torch.Tensor:
@@ -80,7 +81,7 @@ def load_labels(path):
         try:
             return np.array(image)
         except BROKEN_IMAGE as error:
-            raise CaffeFileError(path, f"cannot be read as a label image: {error}") from error
+            raise CaffeFileError(path, f"cannot be read as a label image: {reason(error)}") from error
 
 
 def load_gray(path):
@@ -91,7 +92,7 @@ def load_gray(path):
         try:
             return np.array(image).astype(np.float32)
         except BROKEN_IMAGE as error:
-            raise CaffeFileError(path, f"cannot be read as an image: {error}") from error
+            raise CaffeFileError(path, f"cannot be read as an image: {reason(error)}") from error
 
 
 def save_labels(path, labels):
@@ -122,6 +123,12 @@ def size_of(array):
     return f"{array.shape[1]}x{array.shape[0]}"
 
 
+def reason(error: Exception) -> str:
+    """One of BROKEN_IMAGE in words, without the file's name."""
+    words = "it claims more than fits into memory" if isinstance(error, MemoryError) else str(error)
+    return getattr(error, "strerror", None) or words
+
+
 def _open(path):
     try:
         return Image.open(path)
@@ -130,8 +137,7 @@ def _open(path):
     except Image.UnidentifiedImageError as error:
         raise CaffeFileError(path, "not an image, or an unsupported format") from error
     except BROKEN_IMAGE as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CaffeFileError(path, f"cannot be opened as an image: {reason}") from error
+        raise CaffeFileError(path, f"cannot be opened as an image: {reason(error)}") from error
 
 
 TURNS = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from PIL import Image
 
 from converters.errors import CaffeError
-from repro.data.images import BROKEN_IMAGE, load_image, voc_palette
+from repro.data.images import BROKEN_IMAGE, load_image, reason, voc_palette
 from repro.inference.legend import percent
 from repro.inference.segmentation import areas, segment
 from repro.pages import data_uri
@@ -80,7 +80,7 @@ def read_small(image, side):
         try:
             image.thumbnail((side, side))
         except BROKEN_IMAGE as error:
-            raise CaffeError(f"the image cannot be read as a photograph: {error}") from None
+            raise CaffeError(f"the image cannot be read as a photograph: {reason(error)}") from None
     photograph = Image.fromarray(load_image(image))
     photograph.thumbnail((side, side))
     return photograph

@@ -1,10 +1,13 @@
+import io
+
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from converters.errors import CaffeError, CaffeFileError
 from reference.families import VOC
 from repro.data.images import load_image, load_labels, overlay, preprocess, save_labels, voc_palette
+from repro.serve.labeller import opened
 
 
 @pytest.fixture
@@ -113,6 +116,22 @@ def test_damaged_photographs_are_named_in_one_line(tmp_path, photograph):
         with pytest.raises(CaffeFileError) as caught:
             load_image(tmp_path / name)
         assert str(caught.value).startswith(str(tmp_path / name)) and "\n" not in str(caught.value)
+
+
+def test_damage_that_pillow_has_no_word_for_is_named_too(tmp_path):
+    box = b"\0\0\0\1jp2h" + (2**50).to_bytes(8, "big")  # a length that no memory holds
+    (tmp_path / "box.jp2").write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n" + box + bytes(40))
+    damaged = {"box.jp2": "claims more than fits into memory"}
+    if features.check("avif"):
+        file = io.BytesIO()
+        Image.new("RGB", (8, 8)).save(file, "AVIF")
+        (tmp_path / "item.avif").write_bytes(file.getvalue().replace(b"av01", b"av0?"))
+        damaged["item.avif"] = "Failed to decode"
+    for name, says in damaged.items():
+        with pytest.raises(CaffeFileError, match=says):
+            load_image(tmp_path / name)
+        with pytest.raises(CaffeError, match="not an image"):
+            opened((tmp_path / name).read_bytes())
 
 
 def test_preprocess_is_bgr_minus_mean(photograph):
