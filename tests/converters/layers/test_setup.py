@@ -7,6 +7,7 @@ from helpers.small_nets import gradients, one_layer, run
 
 import repro
 from converters import CaffeError, CaffeNet
+from converters.layers.base import too_large
 from converters.pytorch.module_source import make_module, module_source
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -206,3 +207,8 @@ def test_an_input_that_is_too_large():
     for dims in ("dim: 50000 dim: 50000", "dim: 4000000000 dim: 4000000000 dim: 4000000000"):
         with pytest.raises(CaffeError, match="input 'x' of shape .* holds more than 2147483647 numbers"):
             CaffeNet(f"layer {{ name: 'x' type: 'Input' top: 'x' input_param {{ shape {{ {dims} }} }} }}")
+
+
+def test_the_largest_blob_is_not_too_large():
+    assert not too_large((2**31 - 1,))
+    assert too_large((2, 2**30))
