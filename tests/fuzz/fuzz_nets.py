@@ -36,6 +36,8 @@ SLOW = {"onnx": 0.05}  # the share of nets that go through it, since one export 
 WITHOUT_GRADIENT = {"Power", "Log", "BNLL", "Clip", "Swish"}
 SHARING = {"Concat", "Flatten", "Reshape", "Slice", "Split"}
 
+UNWRITTEN = {"Im2col", "MVN", "Reduction", "SPP", "Tile"}  # have no source; most nets are drawn without them
+
 # What OpenCV computes otherwise, or not at all; nets with these are not shown to it.
 OPENCV_TYPES = {"Input", "AbsVal", "BNLL", "BatchNorm", "Concat", "Convolution", "Crop", "Deconvolution", "Dropout", "ELU",
                 "Eltwise", "Flatten", "InnerProduct", "LRN", "MVN", "PReLU", "Pooling", "Power", "ReLU", "Scale", "Sigmoid",
@@ -65,9 +67,10 @@ def draw(seed):
         same = net.layer[0].input_param.shape[0].dim if index and r.random() < 0.7 else None
         shape = list(same or (r.randint(1, 2), r.randint(1, 6), r.randint(4, 14), r.randint(4, 14)))
         net.layer.add(name=f"data{index}", type="Input", top=[f"data{index}"], input_param={"shape": [{"dim": shape}]})
+    types = sorted(SETTINGS.keys() - (UNWRITTEN if r.random() < 0.7 else set()))
     wanted, blobs = len(net.layer) + r.randint(2, 9), every_blob(net)
     for _ in range(60):
-        layer = _draw_layer(r, f"l{len(net.layer)}", {name: blob.shape for name, blob in blobs.items()})
+        layer = _draw_layer(r, types, f"l{len(net.layer)}", {name: blob.shape for name, blob in blobs.items()})
         if layer is None or len(net.layer) == wanted:
             continue
         net.layer.append(layer)
@@ -89,8 +92,8 @@ def _used(net):
     return kept
 
 
-def _draw_layer(r, name, shapes):
-    type = r.choice(sorted(SETTINGS))
+def _draw_layer(r, types, name, shapes):
+    type = r.choice(types)
     bottom = choose(r, [blob for blob, shape in shapes.items() if len(shape)])
     shape = tuple(shapes[bottom])
     bottoms = [bottom]

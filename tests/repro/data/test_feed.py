@@ -120,3 +120,11 @@ def test_jitter_may_exceed_the_image(dataset):
     with Feed(dataset, jitter=1000) as feed:
         for _ in range(5):
             assert next(feed)["label"].shape[2] >= 20
+
+
+def test_the_state_counts_the_images_of_all_processes(dataset):
+    with Feed(dataset, shuffle=False, shard=(1, 3)) as feed, Feed(dataset, shuffle=False, shard=(0, 2)) as other:
+        assert numbers(feed, 2) == [1, 4]
+        assert feed.state_dict()["consumed"] == 6
+        other.load_state_dict(feed.state_dict())
+        assert numbers(other, 1) == [6]

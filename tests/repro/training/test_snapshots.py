@@ -108,6 +108,22 @@ def test_a_snapshot_of_another_net_or_solver_is_refused(build, tmp_path, suffix,
     assert all(torch.equal(blob, before[name]) for name, blob in tensors(solver).items())
 
 
+def test_a_snapshot_of_a_wider_net_is_refused_by_its_shape(tmp_path):
+    def build(channels):
+        net = CaffeNet("layer { name: 'ip' type: 'InnerProduct' bottom: 'data' top: 'ip' inner_product_param { num_output: "
+                       f"{channels} }} }} layer {{ name: 'loss' type: 'SoftmaxWithLoss' bottom: 'ip' bottom: 'label' "
+                       "top: 'loss' }", "train")
+        net.reshape(data=(1, 4), label=(1,))
+        return Solver('base_lr: 0.1 lr_policy: "fixed"', net, iter([]))
+
+    build(3).snapshot(tmp_path / "iter_0.safetensors")
+    solver = build(5)
+    before = tensors(solver)
+    with pytest.raises(CaffeFileError, match="of another net: its shape is 3x4, the net's 5x4"):
+        solver.restore(tmp_path / "iter_0.safetensors")
+    assert all(torch.equal(blob, before[name]) for name, blob in tensors(solver).items())
+
+
 @pytest.mark.parametrize("other, says", [({"seed": 1}, "seed is 1337, but was 1"), ({"mirror": False}, "mirror is True")])
 def test_a_snapshot_of_another_order_is_refused_before_anything_is_touched(build, tmp_path, other, says):
     donor = build(feed=other)
