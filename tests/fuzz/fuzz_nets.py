@@ -179,12 +179,11 @@ def against_source(net):
     for name, blob in module.named_parameters():
         blob.requires_grad_(name in learned)
     in_place = {layer.type for layer in net.layer if layer.top == layer.bottom}
-    shares = in_place and any(layer.type in SHARING for layer in net.layer)
     leaves = [{name: blob.clone().requires_grad_() for name, blob in inputs.items()} for _ in range(2)]
     taken = [name for name in inspect.signature(module.forward).parameters if name in inputs]  # those that an output needs
     ours, theirs = caffe(**leaves[0]), module(**{name: leaves[1][name] for name in taken})
     agree("source", _detached(ours), _detached(theirs), EXACT)
-    if shares or in_place & WITHOUT_GRADIENT:
+    if _writes_shared(net) or in_place & WITHOUT_GRADIENT:
         return
     for outputs in ours, theirs:
         total = sum((blob * (1 + torch.arange(blob.numel()).reshape(blob.shape) % 3)).sum() for blob in outputs.values())
@@ -196,6 +195,12 @@ def against_source(net):
                                 for name, blob in learned.items()]}.items():
         for name, one, other in pairs:
             agree(kind, {name: _or_zeros(one, other)}, {name: _or_zeros(other, one)}, EXACT)
+
+
+def _writes_shared(net):
+    """Whether a layer in place may write what other tops share."""
+    types = {layer.type for layer in net.layer}
+    return bool(types & SHARING) and any(layer.top == layer.bottom for layer in net.layer)
 
 
 def _or_zeros(gradient, other):
@@ -256,7 +261,7 @@ def against_opencv(net):
 
     departs = any(layer.type not in OPENCV_TYPES or layer.type in OPENCV_DEPARTS and OPENCV_DEPARTS[layer.type][0](layer)
                   for layer in net.layer)
-    if departs or not is_well_conditioned(net):
+    if departs or _writes_shared(net) or not is_well_conditioned(net):  # OpenCV's tops share no memory
         raise NotCompared
     caffe, inputs = built(net)
     with torch.no_grad():
