@@ -1,6 +1,7 @@
 """Convolution, Deconvolution and Im2col."""
 
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 
 import torch.nn.functional as F
@@ -132,18 +133,21 @@ class _Convolution(_Windowed):
         step.module(f"{self.module}({shape[1]}, {self.num_output}, {kernel}{more})")
         return [f"{step.own}({bottom})" for bottom in step.bottoms]
 
-    # What differs between the two: the weights' first axes, the top's size along an axis, the computing.
+    # What differs between the two.
 
+    @abstractmethod
     def weight_channels(self, channels: int) -> tuple[int, int]:
-        raise NotImplementedError
+        """The weights' first two axes, for a bottom of so many channels."""
 
     @staticmethod
+    @abstractmethod
     def top_size(size: int, kernel: int, stride: int, pad: int, dilation: int) -> int:
-        raise NotImplementedError
+        """The top's size along an axis, for a bottom of `size`."""
 
+    @abstractmethod
     def compute(self, function: Callable[..., Tensor], batch: Tensor, bias: Tensor | None, stride: Along, pad: Along,
                 dilation: Along) -> Tensor:
-        raise NotImplementedError
+        """The top of a batch (N, C, ...), by PyTorch's function for as many axes."""
 
 
 @layer("Convolution")

@@ -1,13 +1,12 @@
 """A net can be copied, saved whole and sent to another process; the copy answers the same and is on its own."""
 
 import copy
-import io
-import pickle
 
 import numpy as np
 import pytest
 import torch
 from helpers import GOLDEN
+from helpers.copies import COPIES
 
 import converters
 
@@ -34,14 +33,6 @@ layer { name: 'ip2' type: 'InnerProduct' bottom: 'flat' top: 'ip2' param { name:
 """
 
 
-def saved(net):
-    file = io.BytesIO()
-    torch.save(net, file)
-    file.seek(0)
-    return torch.load(file, weights_only=False)
-
-
-COPIES = {"pickle": lambda net: pickle.loads(pickle.dumps(net)), "deepcopy": copy.deepcopy, "save": saved}
 CHANGES = {**COPIES, "double": lambda net: copy.deepcopy(net).double()}
 
 

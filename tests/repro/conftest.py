@@ -90,10 +90,10 @@ def small_run(voc_set, classifier, tmp_path_factory):
 @pytest.fixture(scope="module")
 def chromium():
     """A headless Chromium, driven by playwright; the test is skipped where one of them is not installed."""
-    sync_api = pytest.importorskip("playwright.sync_api", reason="wants the extra browser: pip install '.[browser]'")
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the extra browser: pip install '.[browser]'")
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:
-        pytest.skip("wants Chromium: apt-get install chromium")
+        pytest.skip("needs Chromium: apt-get install chromium")
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])  # root has no sandbox
         yield browser

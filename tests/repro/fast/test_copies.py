@@ -2,13 +2,13 @@
 
 import copy
 import gc
-import io
 import pickle
 import weakref
 
 import numpy as np
 import pytest
 import torch
+from helpers.copies import COPIES
 from helpers.small import WIDTH
 
 import reference
@@ -16,15 +16,6 @@ import repro
 from converters import CaffeError, CaffeNet, Preprocessing
 from converters.pytorch.weights import read_weights, write_weights
 
-
-def saved(thing):
-    file = io.BytesIO()
-    torch.save(thing, file)
-    file.seek(0)
-    return torch.load(file, weights_only=False)
-
-
-COPIES = {"pickle": lambda net: pickle.loads(pickle.dumps(net)), "deepcopy": copy.deepcopy, "save": saved}
 IMAGE = 60 * torch.randn(1, 3, 60, 47, generator=torch.Generator().manual_seed(0))
 
 
