@@ -160,6 +160,11 @@ class Maps(NamedTuple):
     beyond: dict[State, CaffeError]
 
 
+def mapped_bottoms(layer: LayerParameter) -> int | None:
+    """How many bottoms of a layer, from the first, give it pixels; the others lend their size alone. None: all of them."""
+    return REGISTRY[layer.type].mapped_bottoms if layer.type in REGISTRY else None
+
+
 class Chain:
     """The layers of a net that have bottoms, in order, as `links`; `made`, what they make. The rest is inputs and data."""
 
@@ -167,8 +172,7 @@ class Chain:
         self.links: list[Link] = []
         self._latest: dict[str, State] = {}
         for param in net.layer:
-            mapped = REGISTRY[param.type].mapped_bottoms if param.type in REGISTRY else None
-            bottoms = tuple(self._latest.setdefault(name, State(name, 0)) for name in param.bottom)[:mapped]
+            bottoms = tuple(self._latest.setdefault(name, State(name, 0)) for name in param.bottom)[:mapped_bottoms(param)]
             for name in param.top:
                 self._latest[name] = State(name, self._latest[name].made + 1 if name in self._latest else 0)
             if bottoms:

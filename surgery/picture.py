@@ -16,7 +16,7 @@ from converters.errors import CaffeError
 from converters.files import FilePath, atomic_write
 from converters.phase import filter_net
 from converters.shapes import inference_net
-from surgery.coordinates import CoordinateMap, coordinate_map
+from surgery.coordinates import CoordinateMap, coordinate_map, mapped_bottoms
 
 BOX, GAP, MARGIN = (168, 46), (34, 22), 24  # pixels: width and height, the space between boxes, and around all of them
 LETTERS = 20, 32  # that a box has room for: in its name, and in a line below
@@ -25,7 +25,7 @@ MOST = 250  # boxes that a person can follow in one picture
 COLORS = {"Input": "#e3e8ee", "Pooling": "#cfe0f4", "Convolution": "#d3ecd5", "InnerProduct": "#d3ecd5",
           "Deconvolution": "#fbe3c0", "Eltwise": "#f6cfd6", "Concat": "#e6d8f2"}
 LEARNED = ("Convolution", "InnerProduct", "Scale", "Deconvolution")
-SIZE_ALONE = ("Crop", "PriorBox")  # layers whose second bottom lends its size alone
+PRIOR_BOX = "PriorBox"  # a fork's layer that has no class here, whose second bottom lends its size alone
 
 Place = tuple[int, int]  # (x, y)
 Stride = tuple[Fraction, ...] | None  # (height, width) in pixels of the input; None where pixels have no place any more
@@ -64,7 +64,7 @@ def boxes(net: NetParameter) -> list[Box]:
         add([blob], Box(blob, "Input", (Fraction(1), Fraction(1)), "", []))
 
     for layer in net.layer:
-        bottoms = list(layer.bottom[:1] if layer.type in SIZE_ALONE else layer.bottom)
+        bottoms = list(layer.bottom)[:1 if layer.type == PRIOR_BOX else mapped_bottoms(layer)]
         if not bottoms:
             for top in layer.top:
                 if top in taken or len(layer.top) == 1:  # without its loss nothing takes a label
