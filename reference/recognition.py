@@ -36,7 +36,7 @@ def recognize(net: NetParameter) -> list[Known]:
     for layer in feeds:
         family = FAMILIES.get(layer.python_param.module.removesuffix("_layers"))
         if layer.type == "Python" and family:
-            return _of_data_layer(family, list(layer.top), _settings(layer.python_param.param_str))
+            return _of_data_layer(family, list(layer.top), settings_of(layer.python_param.param_str) or {})
     name = net.name.partition(" ")[0]
     for family in FAMILIES.values():
         if name in family.nets:
@@ -75,10 +75,10 @@ def _of_data_layer(family: Family, tops: list[str], settings: Mapping[str, Any])
     return [Known(family, inputs)]
 
 
-def _settings(text: str) -> Mapping[str, Any]:
-    """A param_str as a dict, nothing of it evaluated; {} where it is not a literal one."""
+def settings_of(param_str: str) -> dict[str, Any] | None:
+    """The settings of a Python layer, nothing of them evaluated; None where they are not a literal dict."""
     try:
-        settings = ast.literal_eval(text)
+        settings = ast.literal_eval(param_str)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return {}
-    return settings if isinstance(settings, dict) else {}
+        return None
+    return settings if isinstance(settings, dict) else None

@@ -4,10 +4,10 @@ The data layers are found by name and stand for the readers of `repro.data`; no 
 param_str is read as a literal.
 """
 
-import ast
 from pathlib import Path
 
 from converters import CaffeError, CaffeNet, read_prototxt, read_solver
+from reference.recognition import settings_of
 from repro import distributed
 from repro.data import Feed, open_nyud, open_pascalcontext, open_sbd, open_siftflow, open_voc
 
@@ -54,7 +54,10 @@ def open_data(layer, folder):
     if reader is None:
         known = ", ".join(".".join(name) for name in DATA_LAYERS)
         raise CaffeError(f"{where}: no data layer {python.module}.{python.layer} is known here; there are {known}")
-    params = _literal(python.param_str, where)
+    params = settings_of(python.param_str)
+    if params is None:
+        raise CaffeError(f"{where}: its param_str is not a literal dict, and nothing else is evaluated: "
+                         f"{python.param_str[:80]!r}")
     try:
         return reader(params, list(layer.top), lambda path: find(path, folder, where)), params
     except KeyError as error:
@@ -84,16 +87,6 @@ def _data_layer(net):
         found = ", ".join(f"'{layer.name}' ({layer.type})" for layer in layers) or "none"
         raise CaffeError(f"net '{net.param.name}': one Python data layer of the release is expected, but there is {found}")
     return layers[0]
-
-
-def _literal(text, where):
-    try:
-        params = ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        params = None
-    if not isinstance(params, dict):
-        raise CaffeError(f"{where}: its param_str is not a literal dict, and nothing else is evaluated: {text[:80]!r}")
-    return params
 
 
 def _image_and_label(tops, params):
